@@ -2,6 +2,10 @@
 //! decisions come out.
 
 pub mod cloud;
+pub mod decision;
 pub mod policy;
+pub mod proof;
+pub mod record;
 pub mod sample;
 pub mod time;
+pub mod window;
