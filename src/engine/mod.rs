@@ -3,9 +3,22 @@
 
 pub mod cloud;
 pub mod decision;
+pub mod event;
+pub mod gate;
 pub mod policy;
 pub mod proof;
 pub mod record;
 pub mod sample;
+pub mod state;
 pub mod time;
 pub mod window;
+
+mod actuation;
+mod core;
+mod tell;
+mod trial;
+mod trouble;
+mod verification;
+
+pub use self::core::Engine;
+pub use self::tell::{because, span};

@@ -63,7 +63,7 @@ impl Sample {
 }
 
 /// The CPUs that the guest's kernel shows: the witness beside the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GuestCpus {
     /// CPUs that run tasks (`/sys/devices/system/cpu/online`).
     pub online: u32,
@@ -85,6 +85,20 @@ pub enum NoSample {
     Unreadable,
     /// `sysinfo` and the reader of `/proc/stat` are more than 10 points apart.
     Disagree,
+}
+
+impl NoSample {
+    /// For a person.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NoSample::First => "the first reading only sets the base",
+            NoSample::OnlineChanged => "the online CPUs keep changing",
+            NoSample::Gap => "the readings are too far apart",
+            NoSample::Unreadable => "/proc/stat or /sys/devices/system/cpu cannot be read",
+            NoSample::Disagree => "sysinfo and /proc/stat are more than 10 points apart",
+        }
+    }
 }
 
 /// One look at the machine: the CPUs always where they can be read, the sample where there is one.

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Windows and cooldowns run on `boottime_ms` (`CLOCK_BOOTTIME`, which counts suspend and never
 /// steps). `wall_ms` is only for people, for the calendar, and to find an instant's age again
 /// after a reboot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Timestamp {
     /// Milliseconds of `CLOCK_BOOTTIME`. Negative for an instant before this boot.
     pub boottime_ms: i64,
@@ -38,6 +38,16 @@ impl Timestamp {
     #[must_use]
     pub fn until(self, now: Timestamp) -> Duration {
         self.since(now)
+    }
+
+    /// The later of the two on the boot clock.
+    #[must_use]
+    pub fn later(self, other: Timestamp) -> Timestamp {
+        if self.boottime_ms >= other.boottime_ms {
+            self
+        } else {
+            other
+        }
     }
 
     /// Whether `self` lies at or before `now` on the boot clock.

@@ -6,7 +6,6 @@
 use super::sample::Sample;
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The span within which waiting work has to be cleared, and over which a minute's peak counts.
@@ -52,7 +51,7 @@ struct Point {
 /// The samples of the longest window, newest last.
 #[derive(Debug, Clone)]
 pub struct Windows {
-    points: VecDeque<Point>,
+    points: Vec<Point>,
     interval_ms: i64,
     keep_ms: i64,
 }
@@ -62,7 +61,7 @@ impl Windows {
     #[must_use]
     pub fn new(interval: Duration, longest: Duration) -> Windows {
         Windows {
-            points: VecDeque::new(),
+            points: Vec::new(),
             interval_ms: ms(interval),
             keep_ms: ms(longest) + 2 * ms(interval),
         }
@@ -79,13 +78,13 @@ impl Windows {
     pub fn push(&mut self, now: Timestamp, sample: &Sample, cap_mc: u32) {
         if self
             .points
-            .back()
+            .last()
             .is_some_and(|last| now.boottime_ms <= last.end)
         {
             return;
         }
         let saturated = sample.saturated();
-        self.points.push_back(Point {
+        self.points.push(Point {
             end: now.boottime_ms,
             span: i64::from(sample.span_ms.max(1)),
             demand_mc: sample.demand_mc().min(cap_mc),
@@ -94,9 +93,8 @@ impl Windows {
             saturated,
         });
         let oldest = now.boottime_ms - self.keep_ms;
-        while self.points.front().is_some_and(|p| p.end < oldest) {
-            self.points.pop_front();
-        }
+        let expired = self.points.partition_point(|p| p.end < oldest);
+        self.points.drain(..expired);
     }
 
     /// The age from which the last sample is too old to decide with.
@@ -161,7 +159,7 @@ impl Windows {
     /// Whether the newest sample was saturated: only then is there waiting work to clear.
     #[must_use]
     pub fn saturated(&self) -> bool {
-        self.points.back().is_some_and(|p| p.saturated)
+        self.points.last().is_some_and(|p| p.saturated)
     }
 
     fn over<T>(
@@ -170,7 +168,7 @@ impl Windows {
         span: Duration,
         summarise: impl FnOnce(&[Point], i64) -> Option<T>,
     ) -> Summary<T> {
-        let Some(newest) = self.points.back() else {
+        let Some(newest) = self.points.last() else {
             return Summary::Warming;
         };
         let stale_after = ms(Self::stale_after(Duration::from_millis(
@@ -183,15 +181,13 @@ impl Windows {
         let start = newest.end - span;
         let tolerance = self.interval_ms / 2;
         let first = self.points.partition_point(|p| p.end <= start);
-        // Contiguous by construction: `push` only appends and pops, and the slices are joined here
-        // because a window is short next to the cost of a wrong mean.
-        let points: Vec<Point> = self.points.range(first..).copied().collect();
-        let begins = self.points.front().map_or(i64::MAX, |p| p.end - p.span);
+        let points = &self.points[first..];
+        let begins = self.points.first().map_or(i64::MAX, |p| p.end - p.span);
         let covered: i64 = points.iter().map(|p| overlap(p, start)).sum();
         if begins > start + tolerance || covered * 100 < span * COVERED_PERCENT {
             return Summary::Warming;
         }
-        summarise(&points, start).map_or(Summary::Warming, Summary::Fresh)
+        summarise(points, start).map_or(Summary::Warming, Summary::Fresh)
     }
 }
 

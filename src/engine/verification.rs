@@ -1,0 +1,332 @@
+//! Did it happen? Read back from the API *and* from the guest's kernel. A timeout means unknown:
+//! read, do not repeat.
+
+use super::cloud::{ApiFailure, FailureKind, Server};
+use super::core::Engine;
+use super::event::{EventKind, Loudness, Notice};
+use super::policy::Unapplied;
+use super::record::{Direction, Outcome};
+use super::state::{Intent, LOCK_WINDOW, Seen, Stage};
+use super::tell;
+use super::time::Timestamp;
+use super::trouble::poll_delay;
+use std::time::Duration;
+
+/// After a lost answer, an unlocked server that still shows the old count this long after the
+/// edit did not get it.
+const SETTLED: Duration = Duration::from_secs(30);
+/// How often the guest's CPUs must stay as they were, in a row, before a direction is off.
+const STAYED_OFTEN: u32 = 2;
+
+impl Engine {
+    pub(super) fn take_details(&mut self, now: Timestamp, server: Server, out: &mut Vec<Notice>) {
+        if self.api.read.take().is_some() {
+            out.push(tell::recovered("the API answers again"));
+        }
+        self.api.recheck = false;
+        if server.locked {
+            self.api.lock_poll = now.plus(poll_delay(self.api.locked_reads));
+            self.api.locked_reads += 1;
+        } else {
+            self.api.locked_reads = 0;
+        }
+        let count = server.cores;
+        let locked = server.locked;
+        self.api.seen = Some(Seen { at: now, server });
+        self.settle_pending(count);
+        if let Some(message) = self.api.forbidden.take()
+            && !locked
+        {
+            let jitter = self.jitter();
+            let failure = ApiFailure {
+                kind: FailureKind::Credentials,
+                retry_after: None,
+                message,
+            };
+            self.refused(now, &failure, jitter, out);
+        }
+        if self
+            .state
+            .intent
+            .as_ref()
+            .is_some_and(|i| i.stage != Stage::Planned)
+        {
+            self.verify(now, count, locked, out);
+        } else if self.state.known_cores != Some(count) {
+            self.adopt(now, count, out);
+        }
+    }
+
+    /// A raise that was pending ends when the guest shows it, or the API no longer asks for it.
+    fn settle_pending(&mut self, count: u32) {
+        let present = self.guest.map_or(0, |guest| guest.online);
+        let learned = &mut self.state.raising;
+        if learned
+            .pending
+            .is_some_and(|pending| pending != count || present >= pending)
+        {
+            learned.pending = None;
+        }
+    }
+
+    /// Takes over a count that is not ours.
+    fn adopt(&mut self, now: Timestamp, count: u32, out: &mut Vec<Notice>) {
+        let before = self.state.known_cores.replace(count);
+        if let Some(intent) = self.state.intent.take()
+            && intent.asked.is_some()
+        {
+            let detail = format!("somebody else set {count} cores");
+            self.close(now, intent, Outcome::Superseded, detail, out);
+        }
+        // The first count ever seen is nobody's change.
+        let Some(before) = before else {
+            return;
+        };
+        self.state.last_change = Some(now);
+        let limits = &self.policy.limits;
+        let outside = count < limits.min_cores || count > limits.max_cores;
+        self.state.outside_since = outside.then_some(now);
+        let mut text = format!(
+            "somebody else changed {before} → {count} cores: adopted, the cooldowns begin anew"
+        );
+        if outside {
+            text = format!(
+                "somebody else changed {before} → {count} cores, outside the limits of {} to {}: left alone for {}",
+                limits.min_cores,
+                limits.max_cores,
+                tell::span(self.policy.down.window),
+            );
+        }
+        out.push(
+            Notice::new(EventKind::ExternalChange, Loudness::Info, text).change(before, count),
+        );
+    }
+
+    fn verify(&mut self, now: Timestamp, count: u32, locked: bool, out: &mut Vec<Notice>) {
+        let guest = self.guest.unwrap_or_default();
+        let Some(intent) = &mut self.state.intent else {
+            return;
+        };
+        intent.next_poll = now.plus(poll_delay(intent.polls));
+        intent.polls = intent.polls.saturating_add(1);
+        let waited = intent.sent.map_or(Duration::ZERO, |sent| now.since(sent));
+        let (target, base) = (intent.target(), intent.base());
+        let overdue = waited >= self.policy.apply.timeout;
+
+        if count == target && intent.stage == Stage::Sent {
+            // The answer was lost, the edit was not.
+            intent.stage = Stage::Accepted;
+            intent.answered = Some(now);
+            self.api.edit = None;
+        }
+        if locked {
+            if waited >= LOCK_WINDOW {
+                let detail = format!("still locked after {}", tell::span(LOCK_WINDOW));
+                self.give_up(now, count, detail, out);
+            } else if overdue {
+                self.say_overdue(now, count, "the server is still locked", out);
+            }
+        } else if count == target {
+            if guest_shows(intent, guest.online) {
+                self.settled(now, out);
+            } else if overdue {
+                self.unapplied(now, guest, out);
+            }
+        } else if count == base {
+            if intent.stage == Stage::Sent && waited >= SETTLED && intent.polls >= 2 {
+                self.never_arrived(now, out);
+            } else if overdue {
+                let detail = format!("the API accepted it and still shows {count} cores");
+                self.give_up(now, count, detail, out);
+            }
+        } else {
+            self.superseded(now, count, out);
+        }
+    }
+
+    fn settled(&mut self, now: Timestamp, out: &mut Vec<Notice>) {
+        let Some(intent) = self.state.intent.take() else {
+            return;
+        };
+        self.state.known_cores = Some(intent.target());
+        let (outcome, detail) = if intent.reverting {
+            (
+                Outcome::Reverted,
+                "the old count was posted back, since the new one was billed without being there"
+                    .to_owned(),
+            )
+        } else {
+            self.state.learned_mut(intent.direction()).worked();
+            if intent.direction() == Direction::Lowering {
+                self.state.lowering_proven = true;
+            }
+            (Outcome::Applied, String::new())
+        };
+        self.close(now, intent, outcome, detail, out);
+    }
+
+    fn never_arrived(&mut self, now: Timestamp, out: &mut Vec<Notice>) {
+        let Some(mut intent) = self.state.intent.take() else {
+            return;
+        };
+        if intent.reverting {
+            // It is billed: post it once more, now that it is known not to be there.
+            intent.stage = Stage::Planned;
+            intent.planned = now;
+            self.state.intent = Some(intent);
+            return;
+        }
+        let detail = "the answer was lost, and the API shows that nothing changed".to_owned();
+        self.close(now, intent, Outcome::Failed, detail, out);
+    }
+
+    fn superseded(&mut self, now: Timestamp, count: u32, out: &mut Vec<Notice>) {
+        if let Some(intent) = self.state.intent.take() {
+            self.state.known_cores = Some(intent.target());
+            let detail = format!("somebody else set {count} cores");
+            self.close(now, intent, Outcome::Superseded, detail, out);
+        }
+        self.adopt(now, count, out);
+    }
+
+    /// Accepted and unlocked, the API shows the new count, the guest does not: after
+    /// `apply.timeout` that is evidence.
+    fn unapplied(
+        &mut self,
+        now: Timestamp,
+        guest: super::sample::GuestCpus,
+        out: &mut Vec<Notice>,
+    ) {
+        let Some(mut intent) = self.state.intent.take() else {
+            return;
+        };
+        let direction = intent.direction();
+        self.state.known_cores = Some(intent.target());
+        if intent.reverting {
+            // The guest took the count after all while we posted the old one back. The API's is
+            // the one that is billed, and it is the old one.
+            let detail = format!(
+                "the old count was posted back; the VM shows {} CPUs",
+                guest.online
+            );
+            return self.close(now, intent, Outcome::Reverted, detail, out);
+        }
+        let stayed = guest.present == intent.guest_present;
+        let mut detail = if stayed {
+            format!(
+                "the API shows {} cores, the VM still has {} CPUs",
+                intent.to, guest.present
+            )
+        } else {
+            format!(
+                "the VM has {} CPUs of which {} are online: see the package's udev rule, or `echo 1 > /sys/devices/system/cpu/cpuN/online`",
+                guest.present, guest.online
+            )
+        };
+        let learned = self.state.learned_mut(direction);
+        let pause = learned.back_off(now);
+        learned.stayed = if stayed { learned.stayed + 1 } else { 0 };
+        let off = learned.stayed >= STAYED_OFTEN;
+        if off {
+            let why = format!(
+                "{STAYED_OFTEN} times in a row the API showed the new count and the VM's CPUs stayed"
+            );
+            learned.off = Some(why);
+        }
+        let revert =
+            direction == Direction::Raising && self.policy.apply.unapplied == Unapplied::Revert;
+        if direction == Direction::Raising && !revert {
+            learned.pending = Some(intent.to);
+        }
+        if off {
+            out.push(tell::direction_off(
+                direction,
+                self.state.learned(direction),
+            ));
+        } else {
+            detail += &format!("; {} waits for {}", direction.as_str(), tell::span(pause));
+        }
+        if !revert {
+            return self.close(now, intent, Outcome::NotApplied, detail, out);
+        }
+        if !intent.overdue {
+            detail += "; the old count is posted back, since the new one is billed";
+            out.push(tell::not_applied(&intent, &detail));
+        }
+        intent.overdue = true;
+        intent.reverting = true;
+        intent.stage = Stage::Planned;
+        intent.planned = now;
+        self.state.intent = Some(intent);
+    }
+
+    /// The time is up and it is not known how it will end: no more reading.
+    fn give_up(&mut self, now: Timestamp, count: u32, detail: String, out: &mut Vec<Notice>) {
+        let Some(intent) = self.state.intent.take() else {
+            return;
+        };
+        let direction = intent.direction();
+        let pause = self.state.learned_mut(direction).back_off(now);
+        self.state.known_cores = Some(count);
+        let detail = format!(
+            "{detail}; {} waits for {}",
+            direction.as_str(),
+            tell::span(pause)
+        );
+        self.close(now, intent, Outcome::NotApplied, detail, out);
+    }
+
+    fn say_overdue(&mut self, now: Timestamp, count: u32, what: &str, out: &mut Vec<Notice>) {
+        if let Some(intent) = &mut self.state.intent
+            && !intent.overdue
+        {
+            intent.overdue = true;
+            let waited = intent.sent.map_or(Duration::ZERO, |sent| now.since(sent));
+            let detail = format!(
+                "not seen after {}: {what}, the API shows {count} cores; reading goes on",
+                tell::span(waited)
+            );
+            out.push(tell::not_applied(intent, &detail));
+        }
+    }
+
+    /// At the begin of a run in another boot: did our edit reboot the VM?
+    pub(super) fn judge_reboot(&mut self, stopped: bool, out: &mut Vec<Notice>) {
+        let Some(intent) = &self.state.intent else {
+            return;
+        };
+        let (Some(asked), true) = (intent.asked, intent.in_flight()) else {
+            return;
+        };
+        // `asked` is on this boot's clock by now: before the boot it is negative.
+        let to_boot = Duration::from_millis(asked.boottime_ms.min(0).unsigned_abs());
+        if stopped || asked.boottime_ms > 0 || to_boot > LOCK_WINDOW {
+            return;
+        }
+        let direction = intent.direction();
+        let why = format!(
+            "the VM was rebooted {} after the change {} → {} was asked for, with no shutdown from inside",
+            tell::span(to_boot),
+            intent.from,
+            intent.to
+        );
+        self.state.learned_mut(direction).off = Some(why);
+        out.push(tell::direction_off(
+            direction,
+            self.state.learned(direction),
+        ));
+    }
+}
+
+/// The guest's CPUs follow the change: the very count, or as many more or fewer as asked where
+/// some were offline before.
+fn guest_shows(intent: &Intent, online: u32) -> bool {
+    if online == intent.target() {
+        return true;
+    }
+    if intent.reverting {
+        return online == intent.guest_online;
+    }
+    let moved = i64::from(online) - i64::from(intent.guest_online);
+    moved == i64::from(intent.to) - i64::from(intent.from)
+}
