@@ -4,4 +4,5 @@ pub mod adapters;
 pub mod config;
 pub mod engine;
 pub mod ports;
+pub mod runtime;
 pub mod sandbox;

@@ -2,9 +2,13 @@
 //! implement them; tests fake them.
 
 use crate::engine::cloud::{ApiFailure, Server};
+use crate::engine::policy::Sampling;
+use crate::engine::record::Record;
 use crate::engine::sample::Reading;
+use crate::engine::state::State;
 use crate::engine::time::{Day, Timestamp};
 use std::future::Future;
+use std::time::Duration;
 
 /// Reads the load and the CPUs of the machine.
 pub trait Sampler {
@@ -15,6 +19,9 @@ pub trait Sampler {
     /// One reading of the run queue between two samples. Called about once a second while the
     /// cores are saturated; `read` gives the mean.
     fn read_queue(&mut self);
+
+    /// Other settings, after a reload.
+    fn configure(&mut self, sampling: &Sampling);
 }
 
 /// The provider's API: the three functions that scaling needs. Every answer is sorted by what to
@@ -43,10 +50,35 @@ pub trait Notifier {
     fn ready(&self);
     /// The loop is alive.
     fn watchdog(&self);
-    /// A reload begins (`true`) or is over (`false`).
-    fn reloading(&self, under_way: bool);
+    /// How often the service manager has to hear that; `None`: it does not listen.
+    fn watchdog_interval(&self) -> Option<Duration>;
     /// One line for `systemctl status`.
     fn status(&self, line: &str);
     /// The end begins.
     fn stopping(&self);
+}
+
+/// Keeps what must survive a restart.
+pub trait StateStore {
+    /// Puts the state on disk, whole or not at all.
+    ///
+    /// # Errors
+    /// When it could be written nowhere, in words.
+    fn save(&mut self, state: &State) -> Result<Kept, String>;
+
+    /// Adds a closed change to the ledger. A record that cannot be written now is kept with the
+    /// state and written later; one that is there already is not written twice.
+    ///
+    /// # Errors
+    /// When it is kept in memory only, in words.
+    fn append(&mut self, record: &Record) -> Result<(), String>;
+}
+
+/// Where the state was written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// Where it survives a reboot.
+    Durably,
+    /// In the run-time directory, and why.
+    UntilReboot(String),
 }

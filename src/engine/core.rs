@@ -100,6 +100,15 @@ impl Engine {
         &self.policy
     }
 
+    /// The server's platform; empty before it was read.
+    #[must_use]
+    pub fn platform(&self) -> &str {
+        self.api
+            .seen
+            .as_ref()
+            .map_or("", |seen| &seen.server.platform)
+    }
+
     /// Takes in what happened at `now`, and tells what a person should know of it.
     pub fn apply(&mut self, now: Timestamp, event: Event) -> Vec<Notice> {
         let mut notices = Vec::new();

@@ -15,10 +15,12 @@ pub mod window;
 
 mod actuation;
 mod core;
+mod status;
 mod tell;
 mod trial;
 mod trouble;
 mod verification;
 
 pub use self::core::Engine;
+pub use self::status::Status;
 pub use self::tell::{because, span};
