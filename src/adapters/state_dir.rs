@@ -1,0 +1,345 @@
+//! The state directory: `state.json`, replaced atomically, and the ledger `history.jsonl`.
+//!
+//! The state is bound to the server id and the machine id. What cannot be read, or belongs to
+//! another machine, is set aside under another name and said so; nothing is deleted.
+
+use super::clock::rfc3339;
+use super::ledger::Ledger;
+use crate::engine::record::Record;
+use crate::engine::state::State;
+use crate::ports::{Kept, StateStore};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The format that this version writes.
+const FORMAT: u32 = 1;
+/// The oldest format whose readers understand what this version writes.
+const READABLE_BY: u32 = 1;
+const STATE: &str = "state.json";
+/// A state file is a few KB; anything far larger is not ours.
+const LARGEST: u64 = 1 << 20;
+
+/// Why the state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateDirError {
+    /// It cannot be made or opened.
+    #[error("state directory {path}: {source}; it must exist and be writable by this user (state_dir in the policy file, or $STATE_DIRECTORY)")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process holds it.
+    #[error("another glesys-autoscaler is running{holder}: it holds {path}")]
+    Held {
+        /// Which.
+        path: PathBuf,
+        /// Its process id, where known.
+        holder: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    format: u32,
+    readable_by: u32,
+    generation: u64,
+    server_id: &'a str,
+    machine_id: &'a str,
+    state: &'a State,
+    unwritten: &'a [Record],
+}
+
+#[derive(Deserialize)]
+struct Header {
+    format: u32,
+    readable_by: u32,
+    generation: u64,
+    server_id: String,
+    machine_id: String,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    state: State,
+    #[serde(default)]
+    unwritten: Vec<Record>,
+}
+
+/// Whose state it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The server's id at the provider.
+    pub server_id: String,
+    /// `/etc/machine-id`.
+    pub machine_id: String,
+}
+
+/// What was found at the start.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The state of the last run, or the first.
+    pub state: State,
+    /// It was lost: wait as if a change had just been made.
+    pub careful: bool,
+    /// For the journal.
+    pub remarks: Vec<String>,
+}
+
+/// The store, held exclusively.
+#[derive(Debug)]
+pub struct StateDir {
+    dir: PathBuf,
+    runtime_dir: PathBuf,
+    owner: Owner,
+    ledger: Ledger,
+    generation: u64,
+    unwritten: Vec<Record>,
+    /// Kept open: the lock goes with the descriptor, whatever becomes of the process.
+    _lock: File,
+}
+
+impl StateDir {
+    /// Opens and locks the directory, and reads what the last run left. `wall_ms` names what has
+    /// to be set aside.
+    ///
+    /// # Errors
+    /// See [`StateDirError`].
+    pub fn open(
+        dir: &Path,
+        runtime_dir: &Path,
+        owner: Owner,
+        wall_ms: i64,
+    ) -> Result<(StateDir, Found), StateDirError> {
+        let lock = lock(dir, runtime_dir)?;
+        let mut found = Found::default();
+        let mut unwritten = Vec::new();
+        let mut generation = 0;
+        // The run-time directory holds what a full disk kept out of the other.
+        for place in [dir, runtime_dir] {
+            let path = place.join(STATE);
+            match read_document(&path, &owner) {
+                Ok(None) => {}
+                Ok(Some((header, body))) => {
+                    if header.generation >= generation {
+                        generation = header.generation;
+                        found.state = body.state;
+                        unwritten = body.unwritten;
+                    }
+                }
+                Err(fault) => {
+                    found.careful = true;
+                    found.remarks.push(set_aside(&path, &fault, wall_ms));
+                    if let Fault::Foreign(_) = fault {
+                        found.remarks.push(set_aside(&dir.join(super::ledger::NAME), &fault, wall_ms));
+                    }
+                }
+            }
+        }
+        if generation == 0 && dir.join(super::ledger::NAME).exists() && !found.careful {
+            found.careful = true;
+            found.remarks.push(format!(
+                "{} is missing beside {}: the cooldowns begin anew",
+                dir.join(STATE).display(),
+                super::ledger::NAME
+            ));
+        }
+        let ledger = Ledger::open(dir);
+        let store = StateDir {
+            dir: dir.to_owned(),
+            runtime_dir: runtime_dir.to_owned(),
+            owner,
+            ledger,
+            generation,
+            unwritten,
+            _lock: lock,
+        };
+        Ok((store, found))
+    }
+
+    fn write_to(&self, dir: &Path, state: &State) -> io::Result<()> {
+        let document = Document {
+            format: FORMAT,
+            readable_by: READABLE_BY,
+            generation: self.generation,
+            server_id: &self.owner.server_id,
+            machine_id: &self.owner.machine_id,
+            state,
+            unwritten: &self.unwritten,
+        };
+        let text = serde_json::to_vec_pretty(&document)?;
+        replace(dir, STATE, &text)
+    }
+
+    fn flush_ledger(&mut self) -> io::Result<()> {
+        while let Some(record) = self.unwritten.first() {
+            self.ledger.append(&rfc3339(record.asked.wall_ms), record)?;
+            self.unwritten.remove(0);
+        }
+        Ok(())
+    }
+}
+
+impl StateStore for StateDir {
+    fn save(&mut self, state: &State) -> Result<Kept, String> {
+        // Before the state, so that what it still lists as unwritten is.
+        let _still_unwritten = self.flush_ledger();
+        self.generation += 1;
+        match self.write_to(&self.dir, state) {
+            Ok(()) => {
+                let _absent = fs::remove_file(self.runtime_dir.join(STATE));
+                Ok(Kept::Durably)
+            }
+            Err(first) => {
+                let why = format!("{} cannot be written: {first}", self.dir.join(STATE).display());
+                self.write_to(&self.runtime_dir, state)
+                    .map(|()| Kept::UntilReboot(why.clone()))
+                    .map_err(|second| {
+                        format!("{why}; {} neither: {second}", self.runtime_dir.join(STATE).display())
+                    })
+            }
+        }
+    }
+
+    fn append(&mut self, record: &Record) -> Result<(), String> {
+        self.unwritten.push(record.clone());
+        self.flush_ledger().map_err(|error| {
+            format!(
+                "{} cannot be written: {error}; the record is kept with the state and written later",
+                self.dir.join(super::ledger::NAME).display()
+            )
+        })
+    }
+}
+
+/// Takes the lock of the directory itself: no file has to be made, so a full disk is no obstacle.
+fn lock(dir: &Path, runtime_dir: &Path) -> Result<File, StateDirError> {
+    let wrong = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StateDirError::Directory { path, source }
+    };
+    for each in [dir, runtime_dir] {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(each)
+            .map_err(wrong(each))?;
+    }
+    let file = File::open(dir).map_err(wrong(dir))?;
+    let pid_file = runtime_dir.join("pid");
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            // Only to be named by a second daemon; without it the lock holds all the same.
+            let _unnamed = fs::write(&pid_file, format!("{}\n", std::process::id()));
+            Ok(file)
+        }
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let pid = fs::read_to_string(&pid_file).unwrap_or_default();
+            let holder = match pid.trim() {
+                "" => String::new(),
+                pid => format!(" (process {pid})"),
+            };
+            Err(StateDirError::Held { path: dir.to_owned(), holder })
+        }
+        Err(errno) => Err(wrong(dir)(errno.into())),
+    }
+}
+
+enum Fault {
+    Unreadable(String),
+    Foreign(String),
+    Newer(u32),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Unreadable(why) => write!(f, "is not readable ({why})"),
+            Fault::Foreign(whose) => write!(f, "belongs to {whose}: a cloned VM?"),
+            Fault::Newer(format) => {
+                write!(f, "was written by a newer version (format {format})")
+            }
+        }
+    }
+}
+
+fn read_document(path: &Path, owner: &Owner) -> Result<Option<(Header, Body)>, Fault> {
+    let unreadable = |error: &dyn std::fmt::Display| Fault::Unreadable(error.to_string());
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(&error)),
+    };
+    let mut text = Vec::new();
+    file.take(LARGEST + 1)
+        .read_to_end(&mut text)
+        .map_err(|e| unreadable(&e))?;
+    if text.len() as u64 > LARGEST {
+        return Err(unreadable(&"far too large"));
+    }
+    let header: Header = serde_json::from_slice(&text).map_err(|e| unreadable(&e))?;
+    if header.readable_by > FORMAT {
+        return Err(Fault::Newer(header.format));
+    }
+    if header.server_id != owner.server_id {
+        return Err(Fault::Foreign(format!("server {}", header.server_id)));
+    }
+    if header.machine_id != owner.machine_id {
+        return Err(Fault::Foreign(format!("the machine {}", header.machine_id)));
+    }
+    let body: Body = serde_json::from_slice(&text).map_err(|e| unreadable(&e))?;
+    Ok(Some((header, body)))
+}
+
+fn set_aside(path: &Path, fault: &Fault, wall_ms: i64) -> String {
+    let kind = match fault {
+        Fault::Unreadable(_) => "corrupt",
+        Fault::Foreign(_) => "foreign",
+        Fault::Newer(_) => "newer",
+    };
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{kind}-{}", wall_ms / 1000));
+    let aside = PathBuf::from(aside);
+    let end = match fs::rename(path, &aside) {
+        Ok(()) => format!("set aside as {}", aside.display()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "not there".to_owned(),
+        Err(error) => format!("left where it is ({error})"),
+    };
+    format!("{} {fault}: {end}; the cooldowns begin anew", path.display())
+}
+
+/// Replaces `name` in `dir` by `text`: whole or not at all, and on disk when it returns.
+fn replace(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+    // One fixed name: only the holder of the lock writes here, and a kill leaves no litter.
+    let fresh = dir.join(format!("{name}.new"));
+    let result = (|| {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(&fresh)?;
+        file.write_all(text)?;
+        adopt_owner(dir, &file)?;
+        file.sync_all()?;
+        fs::rename(&fresh, dir.join(name))?;
+        File::open(dir)?.sync_all()
+    })();
+    if result.is_err() {
+        let _absent = fs::remove_file(&fresh);
+    }
+    result
+}
+
+/// A command that root runs must not leave files that the daemon's user cannot write.
+pub(super) fn adopt_owner(dir: &Path, file: &File) -> io::Result<()> {
+    let (wanted, is) = (fs::metadata(dir)?, file.metadata()?);
+    if rustix::process::geteuid().is_root() && (wanted.uid(), wanted.gid()) != (is.uid(), is.gid()) {
+        std::os::unix::fs::fchown(file, Some(wanted.uid()), Some(wanted.gid()))?;
+    }
+    Ok(())
+}
