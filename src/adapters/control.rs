@@ -172,7 +172,9 @@ pub fn ask(runtime_dir: &Path, ask: &Ask) -> Result<Option<Status>, String> {
     match exchange(stream, ask) {
         Ok(Answer::Status(status)) => Ok(Some(*status)),
         Ok(Answer::Error(why)) => Err(why),
-        Err(error) => Err(format!("the daemon does not answer ({error}); see its journal")),
+        Err(error) => Err(format!(
+            "the daemon does not answer ({error}); see its journal"
+        )),
     }
 }
 

@@ -42,7 +42,11 @@ impl Ledger {
     pub fn open(dir: &Path) -> Ledger {
         let path = dir.join(NAME);
         let recent = tail_ids(&path).unwrap_or_default();
-        Ledger { path, dir: dir.to_owned(), recent }
+        Ledger {
+            path,
+            dir: dir.to_owned(),
+            recent,
+        }
     }
 
     /// Appends a record, unless it is there already.
@@ -53,7 +57,10 @@ impl Ledger {
         if self.recent.contains(&record.decision_id) {
             return Ok(());
         }
-        let line = Line { ts: ts.to_owned(), record: record.clone() };
+        let line = Line {
+            ts: ts.to_owned(),
+            record: record.clone(),
+        };
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');
         let mut file = OpenOptions::new()
@@ -132,7 +139,10 @@ pub fn read(dir: &Path) -> io::Result<History> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+        let read = reader
+            .by_ref()
+            .take(LONGEST_LINE)
+            .read_until(b'\n', &mut line)?;
         if read == 0 {
             return Ok(history);
         }

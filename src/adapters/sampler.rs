@@ -13,7 +13,7 @@ mod tests;
 
 use self::utilization::{Refreshed, Sysinfo, Utilization};
 use crate::adapters::proc_reader::{CpuSet, ProcReader, Stat, Usage};
-use crate::engine::policy::Steal;
+use crate::engine::policy::{Sampling, Steal};
 use crate::engine::sample::{GuestCpus, NoSample, Reading, Sample};
 use crate::engine::time::Timestamp;
 use crate::ports::Sampler;
@@ -252,6 +252,12 @@ impl Sampler for RealSampler {
     fn read_queue(&mut self) {
         let runnable = self.reader.runnable();
         self.queue.add(runnable);
+    }
+
+    fn configure(&mut self, sampling: &Sampling) {
+        self.options.interval = sampling.interval;
+        self.options.steal = sampling.steal;
+        self.options.ignore_nice = sampling.ignore_nice;
     }
 }
 

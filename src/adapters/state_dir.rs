@@ -26,7 +26,9 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
     /// It cannot be made or opened.
-    #[error("state directory {path}: {source}; it must exist and be writable by this user (state_dir in the policy file, or $STATE_DIRECTORY)")]
+    #[error(
+        "state directory {path}: {source}; it must exist and be writable by this user (state_dir in the policy file, or $STATE_DIRECTORY)"
+    )]
     Directory {
         /// Which.
         path: PathBuf,
@@ -135,7 +137,11 @@ impl StateDir {
                     found.careful = true;
                     found.remarks.push(set_aside(&path, &fault, wall_ms));
                     if let Fault::Foreign(_) = fault {
-                        found.remarks.push(set_aside(&dir.join(super::ledger::NAME), &fault, wall_ms));
+                        found.remarks.push(set_aside(
+                            &dir.join(super::ledger::NAME),
+                            &fault,
+                            wall_ms,
+                        ));
                     }
                 }
             }
@@ -195,11 +201,17 @@ impl StateStore for StateDir {
                 Ok(Kept::Durably)
             }
             Err(first) => {
-                let why = format!("{} cannot be written: {first}", self.dir.join(STATE).display());
+                let why = format!(
+                    "{} cannot be written: {first}",
+                    self.dir.join(STATE).display()
+                );
                 self.write_to(&self.runtime_dir, state)
                     .map(|()| Kept::UntilReboot(why.clone()))
                     .map_err(|second| {
-                        format!("{why}; {} neither: {second}", self.runtime_dir.join(STATE).display())
+                        format!(
+                            "{why}; {} neither: {second}",
+                            self.runtime_dir.join(STATE).display()
+                        )
                     })
             }
         }
@@ -243,7 +255,10 @@ fn lock(dir: &Path, runtime_dir: &Path) -> Result<File, StateDirError> {
                 "" => String::new(),
                 pid => format!(" (process {pid})"),
             };
-            Err(StateDirError::Held { path: dir.to_owned(), holder })
+            Err(StateDirError::Held {
+                path: dir.to_owned(),
+                holder,
+            })
         }
         Err(errno) => Err(wrong(dir)(errno.into())),
     }
@@ -309,7 +324,10 @@ fn set_aside(path: &Path, fault: &Fault, wall_ms: i64) -> String {
         Err(error) if error.kind() == io::ErrorKind::NotFound => "not there".to_owned(),
         Err(error) => format!("left where it is ({error})"),
     };
-    format!("{} {fault}: {end}; the cooldowns begin anew", path.display())
+    format!(
+        "{} {fault}: {end}; the cooldowns begin anew",
+        path.display()
+    )
 }
 
 /// Replaces `name` in `dir` by `text`: whole or not at all, and on disk when it returns.
@@ -338,7 +356,8 @@ fn replace(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
 /// A command that root runs must not leave files that the daemon's user cannot write.
 pub(super) fn adopt_owner(dir: &Path, file: &File) -> io::Result<()> {
     let (wanted, is) = (fs::metadata(dir)?, file.metadata()?);
-    if rustix::process::geteuid().is_root() && (wanted.uid(), wanted.gid()) != (is.uid(), is.gid()) {
+    if rustix::process::geteuid().is_root() && (wanted.uid(), wanted.gid()) != (is.uid(), is.gid())
+    {
         std::os::unix::fs::fchown(file, Some(wanted.uid()), Some(wanted.gid()))?;
     }
     Ok(())
