@@ -82,3 +82,20 @@ impl Utilization for Sysinfo {
         self.system = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sysinfo_gives_a_base_then_values_and_says_when_it_is_asked_too_soon() {
+        let mut sysinfo = Sysinfo::default();
+        assert_eq!(sysinfo.refresh(), Refreshed::Base);
+        // Several tries, since a busy machine may let the 200 ms pass between two lines.
+        assert!((0..50).any(|_| sysinfo.refresh() == Refreshed::TooSoon));
+        std::thread::sleep(MINIMUM_CPU_UPDATE_INTERVAL);
+        assert!(matches!(sysinfo.refresh(), Refreshed::Busy(_)));
+        sysinfo.forget();
+        assert_eq!(sysinfo.refresh(), Refreshed::Base);
+    }
+}
