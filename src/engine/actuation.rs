@@ -14,7 +14,7 @@
 //! whatever happens to the daemon, the next one finds how far the change had come.
 
 use super::cloud::{ApiFailure, FailureKind};
-use super::core::Engine;
+use super::core::{Backlog, Engine};
 use super::decision::Decision;
 use super::event::{EventKind, Loudness, Notice};
 use super::record::{Direction, Outcome, Reason, Record};
@@ -242,6 +242,7 @@ impl Engine {
         ) {
             self.state.last_change = Some(now);
             self.state.outside_since = None;
+            self.backlog = Backlog::Draining;
         }
         let record = Record {
             decision_id: intent.decision_id.clone(),

@@ -22,6 +22,19 @@ const READ_FRESH: Duration = Duration::from_secs(30);
 /// Without permission for `server/allowedarguments`, ask again this often.
 const ALLOWED_RETRY: Duration = Duration::from_secs(24 * 3600);
 
+/// Work that waits when cores are added is served after the raise, and then looks like demand.
+/// A lowering judged on that would stop half way and need a second one: the window of the down
+/// rule begins when the backlog is gone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Backlog {
+    /// Nothing changed yet in this run.
+    None,
+    /// Since the change every sample was saturated.
+    Draining,
+    /// The first sample after the change that was not.
+    Drained(Timestamp),
+}
+
 /// The policy engine.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -36,6 +49,8 @@ pub struct Engine {
     pub(super) windows: Windows,
     pub(super) guest: Option<GuestCpus>,
     pub(super) latest: Option<(Timestamp, Sample)>,
+    /// Work that had piled up before the last change; see [`Backlog`].
+    pub(super) backlog: Backlog,
     /// Looks in a row that gave no sample, and why the last did not.
     pub(super) missed: (u32, Option<NoSample>),
     pub(super) api: ApiView,
@@ -70,6 +85,7 @@ impl Engine {
             windows,
             guest: None,
             latest: None,
+            backlog: Backlog::None,
             missed: (0, None),
             api: ApiView {
                 lock_poll: now,
@@ -331,6 +347,9 @@ impl Engine {
                     .saturating_mul(1000);
                 self.windows.push(now, &sample, cap);
                 self.latest = Some((now, sample));
+                if self.backlog == Backlog::Draining && !sample.saturated() {
+                    self.backlog = Backlog::Drained(now);
+                }
                 self.missed = (0, None);
             }
             Err(why) => self.missed = (self.missed.0.saturating_add(1), Some(why)),

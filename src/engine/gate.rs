@@ -1,6 +1,6 @@
 //! May we, now? Each refusal is one named reason with the time to try again.
 
-use super::Engine;
+use super::core::{Backlog, Engine};
 use super::decision::{AllowedCounts, Decision, Evidence, Wish, decide};
 use super::policy::Mode;
 use super::record::{Direction, Reason};
@@ -203,6 +203,12 @@ impl Engine {
         };
         if let Some(changed) = self.state.last_change
             && let Some(at) = after(changed.plus(cooldown))
+        {
+            return refuse(Reason::Cooldown, Some(at));
+        }
+        if lowering
+            && let Backlog::Drained(since) = self.backlog
+            && let Some(at) = after(since.plus(self.policy.down.window))
         {
             return refuse(Reason::Cooldown, Some(at));
         }

@@ -1,6 +1,7 @@
 //! A simulated VM around the engine: load with a queue, an API that applies changes late, loses
 //! answers and refuses, a guest whose CPUs follow, clocks that step, restarts and reboots. Virtual
 //! time; the engine is the real one. Checks the promises of the engine at every edit.
+#![allow(clippy::expect_used, reason = "a test ends where its own premise fails")]
 
 use glesys_autoscaler::engine::cloud::{ApiFailure, FailureKind, Server};
 use glesys_autoscaler::engine::event::{Command, Event, Machine, Notice, Start};
@@ -138,6 +139,7 @@ pub struct World {
     /// Every input of the engine since its last start, to be replayed.
     pub inputs: Vec<(Timestamp, Event)>,
     pub start: Start,
+    pub started: Timestamp,
     /// A command that the fault injection answers in a special way: next edits.
     pub edit_answers: Vec<FailureKind>,
     pub applied_after_loss: bool,
@@ -202,6 +204,7 @@ impl World {
             calls: 0,
             inputs: Vec::new(),
             start,
+            started: now,
             edit_answers: Vec::new(),
             applied_after_loss: false,
             locked_until: now,
@@ -537,6 +540,7 @@ impl World {
         self.engine = engine;
         self.notices.extend(notices);
         self.inputs.clear();
+        self.started = self.now;
     }
 
     /// The changes that were made on purpose, not posted back.
