@@ -1,1 +1,4 @@
-//! adapters
+//! One adapter for each port: the outside world as it really is.
+
+pub mod api_key;
+pub mod glesys;
