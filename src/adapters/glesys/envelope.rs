@@ -115,11 +115,17 @@ fn entry_named<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
         .map(|(_, value)| value)
 }
 
-/// The entries of a list. A list written as an object with the positions as names counts too.
+/// The entries of a list. A list written as an object with the positions as names counts too; any
+/// other object is no list: the values of `{"min":1,"max":8}` are not two counts.
 fn entries(list: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
     match list {
         Value::Array(entries) => Box::new(entries.iter()),
-        Value::Object(entries) => Box::new(entries.values()),
+        Value::Object(entries) => Box::new(
+            entries
+                .iter()
+                .filter(|(position, _)| position.parse::<usize>().is_ok())
+                .map(|(_, entry)| entry),
+        ),
         _ => Box::new(std::iter::empty()),
     }
 }

@@ -136,7 +136,11 @@ impl Refusal<'_> {
             FailureKind::Unavailable => "the API takes no calls now; wait".to_owned(),
             FailureKind::Unknown => self.unknown(),
         };
-        format!("{function}: {meaning} ({said})")
+        let outcome = match kind {
+            FailureKind::Unknown => outcome(function),
+            _ => "",
+        };
+        format!("{function}: {meaning} ({said}){outcome}")
     }
 
     fn said(&self) -> String {
@@ -186,7 +190,7 @@ impl Refusal<'_> {
     }
 
     fn unknown(&self) -> String {
-        let what = match (self.http, self.location) {
+        match (self.http, self.location) {
             (300..=399, Some(to)) => format!(
                 "the API answers with a redirect to {to}, which is never followed; put the final address into api.url"
             ),
@@ -195,8 +199,7 @@ impl Refusal<'_> {
             }
             (500.., _) => "the API failed".to_owned(),
             _ => "the API gave an answer that is neither a success nor a known error".to_owned(),
-        };
-        what + outcome(self.function)
+        }
     }
 }
 

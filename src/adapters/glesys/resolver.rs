@@ -51,10 +51,7 @@ impl Resolve for PinnedResolver {
             // Port 0: reqwest puts the port of the URL in its place.
             let all: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let found = all.len();
-            let usable: Vec<SocketAddr> = all
-                .into_iter()
-                .filter(|a| family.admits(a.ip()) && (!loopback_only || a.ip().is_loopback()))
-                .collect();
+            let usable = usable(all, family, loopback_only);
             if usable.is_empty() {
                 let wanted = match family {
                     _ if loopback_only => "a loopback address of the family asked for",
@@ -71,5 +68,32 @@ impl Resolve for PinnedResolver {
             }
             Ok(Box::new(usable.into_iter()) as Addrs)
         })
+    }
+}
+
+fn usable(mut all: Vec<SocketAddr>, family: AddressFamily, loopback_only: bool) -> Vec<SocketAddr> {
+    all.retain(|a| family.admits(a.ip()) && (!loopback_only || a.ip().is_loopback()));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_pinned_family_and_for_plain_http_only_loopback() {
+        let all = ["192.0.2.1:0", "[2001:db8::1]:0", "127.0.0.1:0", "[::1]:0"];
+        for (family, loopback_only, expected) in [
+            (AddressFamily::Any, false, &[0, 1, 2, 3][..]),
+            (AddressFamily::Ipv4, false, &[0, 2]),
+            (AddressFamily::Ipv6, false, &[1, 3]),
+            (AddressFamily::Any, true, &[2, 3]),
+            (AddressFamily::Ipv4, true, &[2]),
+            (AddressFamily::Ipv6, true, &[3]),
+        ] {
+            let addresses: Vec<SocketAddr> = all.iter().map(|a| a.parse().unwrap()).collect();
+            let expected: Vec<SocketAddr> = expected.iter().map(|i| addresses[*i]).collect();
+            assert_eq!(usable(addresses, family, loopback_only), expected);
+        }
     }
 }

@@ -88,6 +88,11 @@ fn certificate_fault(error: &(dyn Error + 'static)) -> Option<String> {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("its certificate is for another name; check api.url ({fault})")
         }
+        CertificateError::BadSignature => {
+            "its certificate is not signed by the root certificate of that name; api.ca_file is \
+             outdated or another one's"
+                .to_owned()
+        }
         other => format!("its certificate cannot be trusted: {other}"),
     })
 }
