@@ -1,7 +1,9 @@
-//! The ports on a real machine: one file for each.
+//! The ports on a real machine: one file for each, and the files and sockets beside them.
 
+pub mod api_key;
 pub mod clock;
 pub mod control;
+pub mod glesys;
 pub mod ledger;
 pub mod machine;
 pub mod proc_reader;

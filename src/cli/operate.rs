@@ -1,0 +1,124 @@
+//! `pause` and `resume`: told to the running daemon, or written for the next one.
+
+use super::{Exit, complain, place};
+use crate::adapters::clock::SystemClock;
+use crate::adapters::control::{self, Ask};
+use crate::adapters::machine::Facts;
+use crate::adapters::state_dir::{Owner, StateDir};
+use crate::config::{self, Config};
+use crate::engine::record::Direction;
+use crate::engine::state::{Pause, State};
+use crate::engine::{Status, span};
+use crate::ports::{Clock, StateStore};
+use std::path::Path;
+use std::time::Duration;
+
+pub fn pause(config: Option<&Path>, length: Option<Duration>) -> Exit {
+    let for_ms = length.map(|s| u64::try_from(s.as_millis()).unwrap_or(u64::MAX));
+    let ask = Ask::Pause { for_ms };
+    tell(config, &[ask], |running| {
+        let until = length.map_or("until `glesys-autoscaler resume`".to_owned(), |s| {
+            format!("for {}", span(s))
+        });
+        let when = if running { "" } else { ", from the next start of the daemon on" };
+        println!("changes are paused {until}{when}");
+    })
+}
+
+pub fn resume(config: Option<&Path>, raising: bool, lowering: bool) -> Exit {
+    let mut asks = Vec::new();
+    if raising {
+        asks.push(Ask::Forget { direction: Direction::Raising });
+    }
+    if lowering {
+        asks.push(Ask::Forget { direction: Direction::Lowering });
+    }
+    if asks.is_empty() {
+        asks.push(Ask::Resume);
+    }
+    tell(config, &asks, |running| {
+        let when = if running { "" } else { ", from the next start of the daemon on" };
+        match (raising, lowering) {
+            (false, false) => println!("changes go on{when}"),
+            (true, false) => println!("what was learned of raising is forgotten{when}"),
+            (false, true) => println!("what was learned of lowering is forgotten{when}"),
+            (true, true) => println!("what was learned of both directions is forgotten{when}"),
+        }
+    })
+}
+
+fn tell(config: Option<&Path>, asks: &[Ask], done: impl Fn(bool)) -> Exit {
+    let config = match config::load(place::policy_file(config)) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(error);
+            return Exit::Configuration;
+        }
+    };
+    for ask in asks {
+        match control::ask(&place::runtime_dir(&config), ask) {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                return match offline(&config, asks) {
+                    Ok(()) => {
+                        done(false);
+                        Exit::Done
+                    }
+                    Err(why) => {
+                        complain(why);
+                        Exit::Failed
+                    }
+                };
+            }
+            Err(why) => {
+                complain(why);
+                return Exit::Failed;
+            }
+        }
+    }
+    done(true);
+    Exit::Done
+}
+
+/// No daemon runs: its state is changed in place, under its lock.
+fn offline(config: &Config, asks: &[Ask]) -> Result<(), String> {
+    let clock = SystemClock::new();
+    let now = clock.now();
+    let facts = Facts::read(Path::new("/")).map_err(|e| e.to_string())?;
+    let owner = Owner {
+        server_id: config.api.server_id.clone(),
+        machine_id: facts.machine_id,
+    };
+    let (mut store, found) = StateDir::open(
+        &place::state_dir(config),
+        &place::runtime_dir(config),
+        owner,
+        now.wall_ms,
+    )
+    .map_err(|e| e.to_string())?;
+    for remark in &found.remarks {
+        complain(remark);
+    }
+    let mut state: State = found.state;
+    if state.boot_id.is_empty() {
+        state.boot_id.clone_from(&facts.boot_id);
+    }
+    if found.careful {
+        // The next start must know that what was known is lost.
+        state.last_change = Some(now);
+    }
+    for ask in asks {
+        match ask {
+            Ask::Pause { for_ms } => state.pause = Some(Pause { since: now, span_ms: *for_ms }),
+            Ask::Resume => state.pause = None,
+            Ask::Forget { direction } => state.learned_mut(*direction).worked(),
+            Ask::Status | Ask::Confirm | Ask::Prove => {}
+        }
+    }
+    store.save(&state).map(|_| ()).map_err(|why| why + "; run this as root")
+}
+
+/// The daemon as `check` sees it: running, or not.
+pub fn running(config: &Config) -> Result<Option<Status>, String> {
+    control::ask(&place::runtime_dir(config), &Ask::Status)
+}

@@ -1,0 +1,262 @@
+//! `run`: the daemon on the real machine, against the real API.
+
+use super::{Exit, complain, place};
+use crate::adapters::api_key::{ApiKey, CREDENTIAL_DIRECTORY, KeySources, VARIABLE};
+use crate::adapters::clock::SystemClock;
+use crate::adapters::control;
+use crate::adapters::glesys::{CallBudget, Glesys, Options};
+use crate::adapters::machine::Facts;
+use crate::adapters::sampler::{self, RealSampler};
+use crate::adapters::service_manager::ServiceManager;
+use crate::adapters::signals;
+use crate::adapters::state_dir::{Owner, StateDir};
+use crate::config::{self, Config};
+use crate::engine::event::{Machine, Notice, Start};
+use crate::engine::policy::Sampling;
+use crate::engine::{Engine, Status};
+use crate::ports::{Clock, CloudApi, Sampler};
+use crate::runtime::{Daemon, Hooks, Request};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use tokio::sync::mpsc;
+
+/// Requests that may wait for the loop.
+const REQUESTS: usize = 16;
+
+pub fn run(config_file: Option<&Path>, dry_run: bool) -> Exit {
+    let file = place::policy_file(config_file);
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(error);
+            return Exit::Configuration;
+        }
+    };
+    keep_out_of_core_dumps();
+    let api = match client(&config) {
+        Ok(api) => api,
+        Err(why) => {
+            complain(why);
+            return Exit::Configuration;
+        }
+    };
+    let sampler = real_sampler(&config.policy.sampling);
+    let shell = Shell {
+        state_dir: place::state_dir(&config),
+        runtime_dir: place::runtime_dir(&config),
+        dry_run,
+        loopback_api: api_is_loopback(&config.api.url),
+        reload: Box::new(move || reloaded(file, &config)),
+        done: Box::new(|_| false),
+        config: match config::load(file) {
+            Ok(config) => config,
+            Err(_) => return Exit::Configuration,
+        },
+    };
+    within_runtime(async { serve(shell, sampler, &api).await })
+}
+
+/// What differs between the daemon and the sandbox, besides the ports.
+pub struct Shell<'a> {
+    pub config: Config,
+    pub state_dir: PathBuf,
+    pub runtime_dir: PathBuf,
+    pub dry_run: bool,
+    /// A loopback API is a test bed: there the loopback addresses tell a machine too.
+    pub loopback_api: bool,
+    pub reload: Box<dyn FnMut() -> Result<(crate::engine::policy::Policy, String), String> + 'a>,
+    pub done: Box<dyn FnMut(&Status) -> bool + 'a>,
+}
+
+/// Runs `main` on a single-threaded runtime.
+pub fn within_runtime(main: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let exit = runtime.block_on(main);
+            // A name lookup may still sit on its thread; there is nothing to wait for.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => {
+            complain(format_args!("cannot start: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+/// Opens the state, starts the engine, and runs the loop until it is told to stop.
+pub async fn serve<A: CloudApi>(shell: Shell<'_>, sampler: impl Sampler, api: &A) -> Exit {
+    let Prepared { engine, notices, store } = match prepare(&shell) {
+        Ok(prepared) => prepared,
+        Err(why) => {
+            complain(why);
+            return Exit::Failed;
+        }
+    };
+    let (requests, inbox) = mpsc::channel(REQUESTS);
+    if let Err(error) = signals::forward(&requests) {
+        complain(format_args!("cannot handle signals: {error}"));
+        return Exit::Failed;
+    }
+    serve_control(&shell.runtime_dir, requests.clone());
+    let loopback_api = shell.loopback_api;
+    let daemon = Daemon {
+        engine,
+        sampler,
+        clock: SystemClock::new(),
+        notifier: ServiceManager::new(),
+        store,
+        server_id: shell.config.api.server_id.clone(),
+        hooks: Hooks {
+            reload: shell.reload,
+            machine: Box::new(move || {
+                let facts = Facts::read(Path::new("/")).ok()?;
+                Some(machine(facts, loopback_api))
+            }),
+            done: shell.done,
+        },
+        requests: inbox,
+    };
+    // Held to the end: the loop takes a closed channel for the order to stop.
+    let _requests = requests;
+    daemon.run(api, notices).await;
+    Exit::Done
+}
+
+fn serve_control(runtime_dir: &Path, requests: mpsc::Sender<Request>) {
+    match control::listen(runtime_dir) {
+        Ok(listener) => {
+            tokio::spawn(control::serve(listener, requests));
+        }
+        // The cores are scaled all the same; only `status` and its like are without an answer.
+        Err(error) => tracing::warn!(
+            target: "glesys_autoscaler",
+            "no control socket at {}: {error}; status, pause and resume will not reach this daemon",
+            control::socket(runtime_dir).display()
+        ),
+    }
+}
+
+struct Prepared {
+    engine: Engine,
+    notices: Vec<Notice>,
+    store: StateDir,
+}
+
+fn prepare(shell: &Shell<'_>) -> Result<Prepared, String> {
+    let clock = SystemClock::new();
+    let now = clock.now();
+    let facts = Facts::read(Path::new("/")).map_err(|error| error.to_string())?;
+    let boot_id = facts.boot_id.clone();
+    let machine = machine(facts, shell.loopback_api);
+    let owner = Owner {
+        server_id: shell.config.api.server_id.clone(),
+        machine_id: machine.machine_id.clone(),
+    };
+    let (store, found) = StateDir::open(&shell.state_dir, &shell.runtime_dir, owner, now.wall_ms)
+        .map_err(|error| error.to_string())?;
+    for remark in &found.remarks {
+        tracing::warn!(target: "glesys_autoscaler", "{remark}");
+    }
+    let policy = shell.config.policy.clone();
+    let (engine, notices) = Engine::start(
+        now,
+        Start {
+            policy_hash: config::policy_hash(&policy),
+            policy,
+            engine_version: env!("CARGO_PKG_VERSION").to_owned(),
+            dry_run: shell.dry_run,
+            jitter_seed: seed(&boot_id),
+            boot_id,
+            machine,
+            day: clock.day(now),
+            state: found.state,
+            careful: found.careful,
+        },
+    );
+    Ok(Prepared { engine, notices, store })
+}
+
+/// Another one on each machine and at each boot, so that many VMs do not retry in step.
+fn seed(boot_id: &str) -> u64 {
+    boot_id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// The facts that the engine compares.
+pub fn machine(facts: Facts, loopback_api: bool) -> Machine {
+    let addresses: Vec<IpAddr> = if loopback_api {
+        facts.addresses
+    } else {
+        facts.known_addresses().collect()
+    };
+    Machine {
+        machine_id: facts.machine_id,
+        macs: facts.macs,
+        addresses,
+        memory_mb: facts.memory_mb,
+    }
+}
+
+/// Whether the API is on this machine, which only a test bed is.
+pub fn api_is_loopback(url: &str) -> bool {
+    url.starts_with("http://")
+}
+
+/// The client of the policy file, with its key.
+pub fn client(config: &Config) -> Result<Glesys, String> {
+    let key = ApiKey::load(KeySources {
+        credentials_directory: std::env::var_os(CREDENTIAL_DIRECTORY).map(PathBuf::from),
+        key_file: Some(config.api.key_file.clone()),
+        environment: std::env::var_os(VARIABLE),
+    })
+    .map_err(|error| error.to_string())?;
+    Glesys::new(Options {
+        url: config.api.url.clone(),
+        project: config.api.project.clone(),
+        server_id: config.api.server_id.clone(),
+        key,
+        ca_file: config.api.ca_file.clone(),
+        address_family: config.api.address_family.into(),
+        timeout: config.api.timeout,
+        calls: CallBudget::default(),
+    })
+    .map_err(|error| error.to_string())
+}
+
+/// The sampler of this machine.
+pub fn real_sampler(sampling: &Sampling) -> RealSampler {
+    RealSampler::new(sampler::Options {
+        interval: sampling.interval,
+        steal: sampling.steal,
+        ignore_nice: sampling.ignore_nice,
+        root: "/".into(),
+    })
+}
+
+fn reloaded(
+    file: &Path,
+    running: &Config,
+) -> Result<(crate::engine::policy::Policy, String), String> {
+    let fresh = config::load(file).map_err(|error| error.to_string())?;
+    if fresh.api != running.api
+        || fresh.state_dir != running.state_dir
+        || fresh.runtime_dir != running.runtime_dir
+    {
+        tracing::warn!(
+            target: "glesys_autoscaler",
+            "[api], state_dir or runtime_dir changed: that needs `systemctl restart glesys-autoscaler`; the rest is in force"
+        );
+    }
+    let hash = config::policy_hash(&fresh.policy);
+    Ok((fresh.policy, hash))
+}
+
+/// The key is in this process's memory: no core dump, no other process of the same user reads it.
+fn keep_out_of_core_dumps() {
+    // Where the kernel refuses, the unit's LimitCORE=0 is still there.
+    let _refused = rustix::process::set_dumpable_behavior(
+        rustix::process::DumpableBehavior::NotDumpable,
+    );
+}
