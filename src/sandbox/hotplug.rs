@@ -29,13 +29,15 @@ pub enum HotplugError {
         /// What is wrong with it.
         why: String,
     },
-    /// Writing needs root.
+    /// Writing needs root, and a `/sys` that is not mounted read-only as in most containers.
     #[error(
-        "taking CPUs off line needs root ({path}: permission denied): run it with sudo, or leave --hotplug out"
+        "cannot write to {path}: {source}: taking CPUs off line needs root and a writable /sys; run it with sudo, or leave --hotplug out"
     )]
-    NotRoot {
-        /// The file that may not be written.
+    NotWritable {
+        /// The file.
         path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
     },
     /// There is none that could go.
     #[error("no CPU of this machine can be taken off line{}: leave --hotplug out", offline_hint(.offline))]
@@ -97,7 +99,7 @@ impl Hotplug {
     /// Looks at the CPUs under `root` ([`SYSFS_CPUS`], or a tree made for a test); changes nothing.
     ///
     /// # Errors
-    /// [`HotplugError::Unreadable`], [`HotplugError::NotRoot`], [`HotplugError::OneCpu`].
+    /// [`HotplugError::Unreadable`], [`HotplugError::NotWritable`], [`HotplugError::OneCpu`].
     pub fn new(root: &Path) -> Result<Self, HotplugError> {
         let online = cpu_list(&root.join("online"))?;
         let movable: Vec<u32> = online
@@ -119,13 +121,7 @@ impl Hotplug {
         for &cpu in &movable {
             let path = switch_of(root, cpu);
             if let Err(source) = OpenOptions::new().write(true).open(&path) {
-                return Err(match source.kind() {
-                    io::ErrorKind::PermissionDenied => HotplugError::NotRoot { path },
-                    _ => HotplugError::Unreadable {
-                        path,
-                        why: source.to_string(),
-                    },
-                });
+                return Err(HotplugError::NotWritable { path, source });
             }
         }
         Ok(Self {
@@ -253,4 +249,168 @@ fn cpu_list(path: &Path) -> Result<Vec<u32>, HotplugError> {
         }
     }
     Ok(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::thread;
+    use tempfile::TempDir;
+
+    /// A tree as the kernel shows it: the lists, and a switch for each `(cpu, state)`.
+    fn tree(online: &str, present: &str, switches: &[(u32, &str)]) -> TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("online"), format!("{online}\n")).unwrap();
+        fs::write(root.path().join("present"), format!("{present}\n")).unwrap();
+        for (cpu, state) in switches {
+            fs::create_dir(root.path().join(format!("cpu{cpu}"))).unwrap();
+            fs::write(switch_of(root.path(), *cpu), format!("{state}\n")).unwrap();
+        }
+        root
+    }
+
+    fn state(root: &TempDir, cpus: &[u32]) -> String {
+        cpus.iter()
+            .map(|&cpu| fs::read_to_string(switch_of(root.path(), cpu)).unwrap())
+            .map(|text| text.chars().next().unwrap())
+            .collect()
+    }
+
+    /// CPUs 0, 2, 3 and 5 online, 7 offline; CPU 0 has a switch too, as on some machines.
+    fn with_holes() -> TempDir {
+        let switches = [(0, "1"), (2, "1"), (3, "1"), (5, "1"), (7, "0")];
+        tree("0,2-3,5", "0,2-3,5,7", &switches)
+    }
+
+    #[test]
+    fn the_highest_number_goes_first_and_holes_stay_holes() {
+        let root = with_holes();
+        let hotplug = Hotplug::new(root.path()).unwrap();
+        assert_eq!((hotplug.least(), hotplug.most()), (1, 4));
+        for (cores, expected) in [
+            (3, "11100"),
+            (1, "10000"),
+            (2, "11000"),
+            (4, "11110"),
+            (4, "11110"),
+        ] {
+            hotplug.set_online(cores).unwrap();
+            assert_eq!(state(&root, &[0, 2, 3, 5, 7]), expected, "{cores} cores");
+        }
+        for cores in [0, 5] {
+            let refused = hotplug.set_online(cores);
+            assert!(matches!(refused, Err(HotplugError::OutOfRange { .. })));
+            assert_eq!(state(&root, &[0, 2, 3, 5, 7]), "11110");
+        }
+    }
+
+    #[test]
+    fn what_was_online_comes_back_at_the_end() {
+        let root = with_holes();
+        let mut hotplug = Hotplug::new(root.path()).unwrap();
+        hotplug.resize(1).unwrap();
+        assert_eq!(state(&root, &[0, 2, 3, 5, 7]), "10000");
+        drop(hotplug);
+        assert_eq!(state(&root, &[0, 2, 3, 5, 7]), "11110");
+    }
+
+    #[test]
+    fn what_was_online_comes_back_on_a_panic() {
+        let root = with_holes();
+        let hotplug = Hotplug::new(root.path()).unwrap();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let hotplug = hotplug;
+            hotplug.set_online(1).unwrap();
+            panic!("on purpose");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(state(&root, &[0, 2, 3, 5, 7]), "11110");
+    }
+
+    /// As a panic hook does in a program that aborts: from anywhere, without the owner's help.
+    #[test]
+    fn the_restorer_works_beside_its_owner() {
+        let root = with_holes();
+        let hotplug = Hotplug::new(root.path()).unwrap();
+        hotplug.set_online(2).unwrap();
+        let restorer = hotplug.restorer();
+        thread::spawn(move || restorer.restore().unwrap())
+            .join()
+            .unwrap();
+        assert_eq!(state(&root, &[0, 2, 3, 5, 7]), "11110");
+    }
+
+    #[test]
+    fn the_restorer_tries_all_and_tells_the_first_that_failed() {
+        let root = with_holes();
+        let hotplug = Hotplug::new(root.path()).unwrap();
+        hotplug.set_online(1).unwrap();
+        fs::remove_file(switch_of(root.path(), 2)).unwrap();
+        let told = hotplug.restorer().restore().unwrap_err().to_string();
+        assert!(told.contains("cpu2"), "{told}");
+        assert_eq!(state(&root, &[0, 3, 5, 7]), "1110");
+    }
+
+    #[test]
+    fn cpus_that_the_kernel_keeps_count_but_do_not_go() {
+        let root = tree("0-3", "0-3", &[(2, "1"), (3, "1")]);
+        let hotplug = Hotplug::new(root.path()).unwrap();
+        assert_eq!((hotplug.least(), hotplug.most()), (2, 4));
+        hotplug.set_online(2).unwrap();
+        assert_eq!(state(&root, &[2, 3]), "00");
+        assert!(hotplug.set_online(1).is_err());
+    }
+
+    #[test]
+    fn without_cpu_0_the_lowest_stays() {
+        let root = tree("1-2", "0-2", &[(1, "1"), (2, "1")]);
+        let hotplug = Hotplug::new(root.path()).unwrap();
+        assert_eq!((hotplug.least(), hotplug.most()), (1, 2));
+        hotplug.set_online(1).unwrap();
+        assert_eq!(state(&root, &[1, 2]), "10");
+    }
+
+    #[test]
+    fn where_it_cannot_work_it_says_why_and_what_mends_it() {
+        let one = tree("0", "0", &[]);
+        let left_offline = tree("0", "0-1", &[(1, "0")]);
+        let broken = tree("0-x", "0-1", &[]);
+        let nothing = tempfile::tempdir().unwrap();
+        let endless = tree("0-4294967295", "0-1", &[]);
+        for (root, expected) in [
+            (&one, &["no CPU", "--hotplug"][..]),
+            (&left_offline, &["no CPU", "offline: 1;", "write 1"]),
+            (&broken, &["0-x", "online"]),
+            (&nothing, &["online", "No such file"]),
+            (&endless, &["4294967295"]),
+        ] {
+            let told = Hotplug::new(root.path()).unwrap_err().to_string();
+            for part in expected {
+                assert!(told.contains(part), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_the_kernel_names_the_file() {
+        let root = with_holes();
+        let hotplug = Hotplug::new(root.path()).unwrap();
+        fs::remove_file(switch_of(root.path(), 5)).unwrap();
+        fs::create_dir(switch_of(root.path(), 5)).unwrap();
+        let told = hotplug.set_online(3).unwrap_err().to_string();
+        assert!(
+            told.contains("cannot write 0") && told.contains("cpu5"),
+            "{told}"
+        );
+    }
+
+    /// Even root cannot write to a directory, so this holds for whoever runs the tests.
+    #[test]
+    fn without_the_right_to_write_root_is_asked_for() {
+        let root = tree("0-1", "0-1", &[]);
+        fs::create_dir_all(switch_of(root.path(), 1)).unwrap();
+        let told = Hotplug::new(root.path()).unwrap_err().to_string();
+        assert!(told.contains("cpu1") && told.contains("sudo"), "{told}");
+    }
 }

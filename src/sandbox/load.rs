@@ -237,3 +237,118 @@ fn millicores(cores: f64) -> u32 {
     // No machine has more, and each needs a thread.
     (cores * 1000.0).round().min(1_024_000.0) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::thread::sleep;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn step(cores: f64, lasts: Duration) -> Step {
+        Step { cores, lasts }
+    }
+
+    /// Waits for the threads to use `cpu_time`: on a machine with other work that can take long.
+    fn wait_for(load: &Load, cpu_time: Duration) {
+        let limit = clock(ClockId::Monotonic) + Duration::from_secs(120);
+        while load.cpu_time() < cpu_time {
+            assert!(
+                clock(ClockId::Monotonic) < limit,
+                "only {:?}",
+                load.cpu_time()
+            );
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Never more than asked for, however idle the machine is; as much as asked for, given time.
+    #[test]
+    fn the_load_is_what_was_asked_for() {
+        for (cores, threads) in [(0.3, 1), (0.5, 1), (1.8, 2)] {
+            let begin = clock(ClockId::Monotonic);
+            let load = Load::start(vec![step(cores, LONG)], |_| {}).unwrap();
+            // One more goes from step to step.
+            assert_eq!(load.threads.len(), threads + 1);
+            wait_for(&load, Duration::from_secs_f64(cores));
+            let used = load.cpu_time();
+            let elapsed = clock(ClockId::Monotonic) - begin;
+            // Two periods a thread: one that has been used ahead of its time, one for what was
+            // missed before.
+            let most = elapsed.mul_f64(cores) + PERIOD * 2 * u32::try_from(threads).unwrap();
+            assert!(used <= most, "{cores} cores: {used:?} in {elapsed:?}");
+            load.stop();
+        }
+    }
+
+    #[test]
+    fn steps_follow_each_other_and_end() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&told);
+        let short = Duration::from_millis(30);
+        let steps = vec![
+            step(0.5, short),
+            step(0.0, short),
+            step(f64::NAN, short),
+            step(-1.0, short),
+        ];
+        let load = Load::start(steps, move |step| {
+            let name = std::thread::current().name().map(str::to_owned);
+            heard.lock().unwrap().push((step.cores, name));
+        })
+        .unwrap();
+        let limit = clock(ClockId::Monotonic) + Duration::from_secs(60);
+        while !load.finished() {
+            assert!(clock(ClockId::Monotonic) < limit);
+            sleep(Duration::from_millis(10));
+        }
+        drop(load);
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), 4);
+        assert_eq!(told[0], (0.5, Some("load-steps".to_owned())));
+    }
+
+    /// Would hang for an hour if the threads slept through it.
+    #[test]
+    fn a_drop_ends_the_threads_in_the_middle_of_a_step() {
+        let load = Load::start(vec![step(0.1, LONG)], |_| {}).unwrap();
+        let shared = Arc::downgrade(&load.shared);
+        drop(load);
+        assert!(shared.upgrade().is_none(), "a thread is left");
+    }
+
+    #[test]
+    fn the_load_is_spread_evenly_over_few_threads() {
+        let shared = Shared::default();
+        for (cores, shares) in [
+            (0.0, [0.0, 0.0, 0.0]),
+            (0.3, [0.3, 0.0, 0.0]),
+            (1.0, [1.0, 0.0, 0.0]),
+            (1.8, [0.9, 0.9, 0.0]),
+            (2.1, [0.7, 0.7, 0.7]),
+        ] {
+            shared.wanted_mc.store(millicores(cores), Ordering::Relaxed);
+            assert_eq!([0, 1, 2].map(|i| shared.share(i)), shares, "{cores}");
+        }
+    }
+
+    #[test]
+    fn a_machine_with_one_cpu_says_what_that_changes() {
+        let lasts = [LONG; 3];
+        let cores = |cpus| {
+            demo(cpus, lasts)
+                .iter()
+                .map(|s| s.cores)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(cores(1), [0.5, 1.0, 0.3]);
+        assert_eq!(cores(2), [0.5, 1.8, 0.3]);
+        let told = caveat(1).unwrap();
+        assert!(
+            told.contains("1 CPU") && told.contains("1.0 cores"),
+            "{told}"
+        );
+        assert_eq!(caveat(2), None);
+    }
+}

@@ -196,3 +196,117 @@ pub(super) fn after(now: Instant, span: Duration) -> Instant {
     const THIRTY_YEARS: Duration = Duration::from_secs(30 * 365 * 86_400);
     now.checked_add(span).unwrap_or_else(|| now + THIRTY_YEARS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCK: Duration = Duration::from_secs(60);
+    const LAG: Duration = Duration::from_secs(30);
+
+    /// A server with 2 cores after a change to `to`, looked at while locked, unlocked, after the
+    /// lag, and after a reboot: `(cpucores, cores of the guest, locked, reboots)`.
+    fn course(behaviour: Behaviour, to: u32) -> [(u32, u32, bool, u32); 4] {
+        let mut platform = Platform::up_to(8);
+        platform.lock_time = LOCK;
+        platform.lag = LAG;
+        // The other direction must not matter.
+        (platform.up, platform.down) = match to > 2 {
+            true => (behaviour, Behaviour::Ignored),
+            false => (Behaviour::Ignored, behaviour),
+        };
+        let guest = PretendedCpus::new(2);
+        let mut server = Server::new("kvm1", 2).machine(guest.clone());
+        let start = Instant::now();
+        server.change(start, to, &platform);
+        let second = Duration::from_secs(1);
+        let seen = [LOCK - second, LOCK, LOCK + LAG].map(|at| {
+            server.settle(start + at);
+            look(&server, &guest)
+        });
+        assert_eq!(server.next_due(), None);
+        server.reboot();
+        let [locked, unlocked, late] = seen;
+        [locked, unlocked, late, look(&server, &guest)]
+    }
+
+    fn look(server: &Server, guest: &PretendedCpus) -> (u32, u32, bool, u32) {
+        let cores = guest.guest().online;
+        (
+            server.cores,
+            cores,
+            server.locked_until.is_some(),
+            server.reboots,
+        )
+    }
+
+    #[test]
+    fn a_change_runs_its_course() {
+        use Behaviour::{Ignored, Live, PendingUntilReboot, Rebooting};
+        for to in [1, 4] {
+            for (behaviour, unlocked, late, rebooted) in [
+                (
+                    Live,
+                    (to, 2, false, 0),
+                    (to, to, false, 0),
+                    (to, to, false, 1),
+                ),
+                (
+                    Rebooting,
+                    (to, 2, false, 0),
+                    (to, to, false, 1),
+                    (to, to, false, 2),
+                ),
+                (
+                    PendingUntilReboot,
+                    (to, 2, false, 0),
+                    (to, 2, false, 0),
+                    (to, to, false, 1),
+                ),
+                (
+                    Ignored,
+                    (2, 2, false, 0),
+                    (2, 2, false, 0),
+                    (2, 2, false, 1),
+                ),
+            ] {
+                let locked = (to, 2, true, 0);
+                assert_eq!(
+                    course(behaviour, to),
+                    [locked, unlocked, late, rebooted],
+                    "{behaviour:?} 2 to {to}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_boot_overtakes_what_was_to_happen_to_the_running_guest() {
+        let mut platform = Platform::up_to(8);
+        platform.lock_time = LOCK;
+        platform.up = Behaviour::Rebooting;
+        let mut server = Server::new("kvm1", 2);
+        let start = Instant::now();
+        server.change(start, 4, &platform);
+        server.reboot();
+        server.settle(start + LOCK);
+        assert_eq!(server.reboots, 1);
+    }
+
+    #[test]
+    fn a_longer_lock_outlasts_a_change() {
+        let mut server = Server::new("kvm1", 2);
+        let start = Instant::now();
+        server.lock(after(start, Duration::MAX));
+        server.change(start, 4, &Platform::up_to(8));
+        server.settle(start + LOCK);
+        assert!(server.locked_until.is_some());
+    }
+
+    #[test]
+    fn the_same_count_is_no_change() {
+        let mut server = Server::new("kvm1", 2);
+        server.change(Instant::now(), 2, &Platform::up_to(8));
+        assert_eq!(server.next_due(), None);
+    }
+}
