@@ -12,6 +12,7 @@ mod edits;
 mod encryption;
 mod faults;
 mod functions;
+mod lifetime;
 
 use glesys_autoscaler::sandbox::{Builder, Emulator, Key, Platform, Project, Server};
 use reqwest::{Client, RequestBuilder};
