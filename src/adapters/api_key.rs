@@ -13,6 +13,9 @@ use zeroize::Zeroizing;
 /// The name of the systemd credential, in `$CREDENTIALS_DIRECTORY`.
 pub const CREDENTIAL: &str = "api-key";
 
+/// The environment variable with which systemd names the directory of a unit's credentials.
+pub const CREDENTIAL_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
 /// The environment variable that is looked at last.
 pub const VARIABLE: &str = "GLESYS_API_KEY";
 

@@ -24,18 +24,29 @@ pub fn run(config: Option<&Path>, since: Option<Duration>, json: bool) -> Exit {
     let history = match ledger::read(&dir) {
         Ok(history) => history,
         Err(error) => {
-            complain(format_args!("{}: {error}", dir.join(ledger::NAME).display()));
+            complain(format_args!(
+                "{}: {error}",
+                dir.join(ledger::NAME).display()
+            ));
             return Exit::Failed;
         }
     };
     let now = SystemClock::new().now().wall_ms;
-    let oldest = since.map(|s| now.saturating_sub(i64::try_from(s.as_millis()).unwrap_or(i64::MAX)));
-    let lines = history.lines.iter().filter(|line| oldest.is_none_or(|at| line.record.asked.wall_ms >= at));
+    let oldest =
+        since.map(|s| now.saturating_sub(i64::try_from(s.as_millis()).unwrap_or(i64::MAX)));
+    let lines = history
+        .lines
+        .iter()
+        .filter(|line| oldest.is_none_or(|at| line.record.asked.wall_ms >= at));
     let mut out = std::io::stdout().lock();
     let mut any = false;
     for line in lines {
         any = true;
-        let text = if json { serde_json::to_string(line).unwrap_or_default() } else { in_words(line) };
+        let text = if json {
+            serde_json::to_string(line).unwrap_or_default()
+        } else {
+            in_words(line)
+        };
         // A closed pipe (`| head`) is the reader's way of saying enough.
         if writeln!(out, "{text}").is_err() {
             return Exit::Done;
@@ -56,8 +67,14 @@ pub fn run(config: Option<&Path>, since: Option<Duration>, json: bool) -> Exit {
 
 fn in_words(line: &Line) -> String {
     let record = &line.record;
-    let took = record.effect.map_or(String::new(), |at| format!(" after {}", span(at.since(record.asked))));
-    let detail = if record.detail.is_empty() { String::new() } else { format!(" ({})", record.detail) };
+    let took = record.effect.map_or(String::new(), |at| {
+        format!(" after {}", span(at.since(record.asked)))
+    });
+    let detail = if record.detail.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", record.detail)
+    };
     format!(
         "{}  {:>2} → {:<2}  {:<12} {:.2} cores wanted  {}{took}{detail}",
         local_time(record.asked.wall_ms),

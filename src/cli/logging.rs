@@ -26,10 +26,16 @@ pub fn start(format: LogFormat) {
         _ => None,
     };
     match journal {
-        Some(layer) => tracing_subscriber::registry().with(layer.with_filter(filter)).init(),
+        Some(layer) => tracing_subscriber::registry()
+            .with(layer.with_filter(filter))
+            .init(),
         None => {
-            let lines = Lines { json: format == LogFormat::Json };
-            tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+            let lines = Lines {
+                json: format == LogFormat::Json,
+            };
+            tracing_subscriber::registry()
+                .with(lines.with_filter(filter))
+                .init();
         }
     }
     report_panics();
@@ -45,7 +51,9 @@ pub fn start_quiet() {
 
 fn journal() -> Option<tracing_journald::Layer> {
     // Without it the lines go to standard error, which systemd puts into the journal too.
-    tracing_journald::layer().ok().map(|layer| layer.with_field_prefix(None))
+    tracing_journald::layer()
+        .ok()
+        .map(|layer| layer.with_field_prefix(None))
 }
 
 /// systemd names the stream that it connected to the journal by device and inode; a redirected
@@ -94,7 +102,8 @@ struct Fields(serde_json::Map<String, serde_json::Value>);
 impl Fields {
     fn json(mut self, ts: &str, level: Level) -> String {
         self.0.insert("ts".to_owned(), ts.into());
-        self.0.insert("level".to_owned(), level.as_str().to_lowercase().into());
+        self.0
+            .insert("level".to_owned(), level.as_str().to_lowercase().into());
         serde_json::Value::Object(self.0).to_string()
     }
 
@@ -119,7 +128,8 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+        self.0
+            .insert(field.name().to_owned(), format!("{value:?}").into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

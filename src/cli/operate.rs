@@ -7,8 +7,8 @@ use crate::adapters::machine::Facts;
 use crate::adapters::state_dir::{Owner, StateDir};
 use crate::config::{self, Config};
 use crate::engine::record::Direction;
+use crate::engine::span;
 use crate::engine::state::{Pause, State};
-use crate::engine::{Status, span};
 use crate::ports::{Clock, StateStore};
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +20,11 @@ pub fn pause(config: Option<&Path>, length: Option<Duration>) -> Exit {
         let until = length.map_or("until `glesys-autoscaler resume`".to_owned(), |s| {
             format!("for {}", span(s))
         });
-        let when = if running { "" } else { ", from the next start of the daemon on" };
+        let when = if running {
+            ""
+        } else {
+            ", from the next start of the daemon on"
+        };
         println!("changes are paused {until}{when}");
     })
 }
@@ -28,16 +32,24 @@ pub fn pause(config: Option<&Path>, length: Option<Duration>) -> Exit {
 pub fn resume(config: Option<&Path>, raising: bool, lowering: bool) -> Exit {
     let mut asks = Vec::new();
     if raising {
-        asks.push(Ask::Forget { direction: Direction::Raising });
+        asks.push(Ask::Forget {
+            direction: Direction::Raising,
+        });
     }
     if lowering {
-        asks.push(Ask::Forget { direction: Direction::Lowering });
+        asks.push(Ask::Forget {
+            direction: Direction::Lowering,
+        });
     }
     if asks.is_empty() {
         asks.push(Ask::Resume);
     }
     tell(config, &asks, |running| {
-        let when = if running { "" } else { ", from the next start of the daemon on" };
+        let when = if running {
+            ""
+        } else {
+            ", from the next start of the daemon on"
+        };
         match (raising, lowering) {
             (false, false) => println!("changes go on{when}"),
             (true, false) => println!("what was learned of raising is forgotten{when}"),
@@ -48,36 +60,45 @@ pub fn resume(config: Option<&Path>, raising: bool, lowering: bool) -> Exit {
 }
 
 fn tell(config: Option<&Path>, asks: &[Ask], done: impl Fn(bool)) -> Exit {
-    let config = match config::load(place::policy_file(config)) {
-        Ok(config) => config,
+    let outcome = match place::runtime_dir_of(config) {
+        Ok(dir) => tell_daemon(&dir, asks),
         Err(error) => {
             complain(error);
             return Exit::Configuration;
         }
     };
-    for ask in asks {
-        match control::ask(&place::runtime_dir(&config), ask) {
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                return match offline(&config, asks) {
-                    Ok(()) => {
-                        done(false);
-                        Exit::Done
-                    }
-                    Err(why) => {
-                        complain(why);
-                        Exit::Failed
-                    }
-                };
+    let running = match outcome {
+        Ok(running) => running,
+        Err(why) => {
+            complain(why);
+            return Exit::Failed;
+        }
+    };
+    if !running {
+        let config = match config::load(place::policy_file(config)) {
+            Ok(config) => config,
+            Err(error) => {
+                complain(error);
+                return Exit::Configuration;
             }
-            Err(why) => {
-                complain(why);
-                return Exit::Failed;
-            }
+        };
+        if let Err(why) = offline(&config, asks) {
+            complain(why);
+            return Exit::Failed;
         }
     }
-    done(true);
+    done(running);
     Exit::Done
+}
+
+/// Whether a daemon was there to be told.
+fn tell_daemon(runtime_dir: &Path, asks: &[Ask]) -> Result<bool, String> {
+    for ask in asks {
+        if control::ask(runtime_dir, ask)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// No daemon runs: its state is changed in place, under its lock.
@@ -109,16 +130,19 @@ fn offline(config: &Config, asks: &[Ask]) -> Result<(), String> {
     }
     for ask in asks {
         match ask {
-            Ask::Pause { for_ms } => state.pause = Some(Pause { since: now, span_ms: *for_ms }),
+            Ask::Pause { for_ms } => {
+                state.pause = Some(Pause {
+                    since: now,
+                    span_ms: *for_ms,
+                })
+            }
             Ask::Resume => state.pause = None,
             Ask::Forget { direction } => state.learned_mut(*direction).worked(),
             Ask::Status | Ask::Confirm | Ask::Prove => {}
         }
     }
-    store.save(&state).map(|_| ()).map_err(|why| why + "; run this as root")
-}
-
-/// The daemon as `check` sees it: running, or not.
-pub fn running(config: &Config) -> Result<Option<Status>, String> {
-    control::ask(&place::runtime_dir(config), &Ask::Status)
+    store
+        .save(&state)
+        .map(|_| ())
+        .map_err(|why| why + "; run this as root")
 }

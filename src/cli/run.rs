@@ -4,7 +4,7 @@ use super::{Exit, complain, place};
 use crate::adapters::api_key::{ApiKey, CREDENTIAL_DIRECTORY, KeySources, VARIABLE};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::control;
-use crate::adapters::glesys::{CallBudget, Glesys, Options};
+use crate::adapters::glesys::{AddressFamily, CallBudget, Glesys, Options};
 use crate::adapters::machine::Facts;
 use crate::adapters::sampler::{self, RealSampler};
 use crate::adapters::service_manager::ServiceManager;
@@ -14,12 +14,17 @@ use crate::config::{self, Config};
 use crate::engine::event::{Machine, Notice, Start};
 use crate::engine::policy::Sampling;
 use crate::engine::{Engine, Status};
-use crate::ports::{Clock, CloudApi, Sampler};
+use crate::ports::{Clock, CloudApi, Notifier, Sampler};
 use crate::runtime::{Daemon, Hooks, Request};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// A change with its polls, and one more right after it, as the trial of lowering makes them.
+const CALLS_AT_ONCE: u32 = 15;
+/// In the long run.
+const CALL_EVERY: Duration = Duration::from_secs(10);
 /// Requests that may wait for the loop.
 const REQUESTS: usize = 16;
 
@@ -46,14 +51,11 @@ pub fn run(config_file: Option<&Path>, dry_run: bool) -> Exit {
         runtime_dir: place::runtime_dir(&config),
         dry_run,
         loopback_api: api_is_loopback(&config.api.url),
+        config: config.clone(),
         reload: Box::new(move || reloaded(file, &config)),
         done: Box::new(|_| false),
-        config: match config::load(file) {
-            Ok(config) => config,
-            Err(_) => return Exit::Configuration,
-        },
     };
-    within_runtime(async { serve(shell, sampler, &api).await })
+    within_runtime(async { serve(shell, sampler, ServiceManager::new(), &api).await })
 }
 
 /// What differs between the daemon and the sandbox, besides the ports.
@@ -70,7 +72,10 @@ pub struct Shell<'a> {
 
 /// Runs `main` on a single-threaded runtime.
 pub fn within_runtime(main: impl Future<Output = Exit>) -> Exit {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => {
             let exit = runtime.block_on(main);
             // A name lookup may still sit on its thread; there is nothing to wait for.
@@ -85,8 +90,17 @@ pub fn within_runtime(main: impl Future<Output = Exit>) -> Exit {
 }
 
 /// Opens the state, starts the engine, and runs the loop until it is told to stop.
-pub async fn serve<A: CloudApi>(shell: Shell<'_>, sampler: impl Sampler, api: &A) -> Exit {
-    let Prepared { engine, notices, store } = match prepare(&shell) {
+pub async fn serve<A: CloudApi>(
+    shell: Shell<'_>,
+    sampler: impl Sampler,
+    notifier: impl Notifier,
+    api: &A,
+) -> Exit {
+    let Prepared {
+        engine,
+        notices,
+        store,
+    } = match prepare(&shell) {
         Ok(prepared) => prepared,
         Err(why) => {
             complain(why);
@@ -104,7 +118,7 @@ pub async fn serve<A: CloudApi>(shell: Shell<'_>, sampler: impl Sampler, api: &A
         engine,
         sampler,
         clock: SystemClock::new(),
-        notifier: ServiceManager::new(),
+        notifier,
         store,
         server_id: shell.config.api.server_id.clone(),
         hooks: Hooks {
@@ -174,7 +188,11 @@ fn prepare(shell: &Shell<'_>) -> Result<Prepared, String> {
             careful: found.careful,
         },
     );
-    Ok(Prepared { engine, notices, store })
+    Ok(Prepared {
+        engine,
+        notices,
+        store,
+    })
 }
 
 /// Another one on each machine and at each boot, so that many VMs do not retry in step.
@@ -218,9 +236,14 @@ pub fn client(config: &Config) -> Result<Glesys, String> {
         server_id: config.api.server_id.clone(),
         key,
         ca_file: config.api.ca_file.clone(),
-        address_family: config.api.address_family.into(),
+        address_family: match config.api.address_family {
+            config::AddressFamily::Any => AddressFamily::Any,
+            config::AddressFamily::Ipv4 => AddressFamily::Ipv4,
+            config::AddressFamily::Ipv6 => AddressFamily::Ipv6,
+        },
         timeout: config.api.timeout,
-        calls: CallBudget::default(),
+        // The engine spaces its calls; this is the guard behind it.
+        calls: CallBudget::new(CALLS_AT_ONCE, CALL_EVERY),
     })
     .map_err(|error| error.to_string())
 }
@@ -256,7 +279,6 @@ fn reloaded(
 /// The key is in this process's memory: no core dump, no other process of the same user reads it.
 fn keep_out_of_core_dumps() {
     // Where the kernel refuses, the unit's LimitCORE=0 is still there.
-    let _refused = rustix::process::set_dumpable_behavior(
-        rustix::process::DumpableBehavior::NotDumpable,
-    );
+    let _refused =
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }

@@ -2,16 +2,18 @@
 
 use super::{Exit, complain, place};
 use crate::adapters::control::{self, Ask};
-use crate::config;
 use crate::engine::{Status, span};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
 pub fn run(config: Option<&Path>, json: bool, watch: bool) -> Exit {
-    let dir = match runtime_dir(config) {
+    let dir = match place::runtime_dir_of(config) {
         Ok(dir) => dir,
-        Err(exit) => return exit,
+        Err(error) => {
+            complain(error);
+            return Exit::Configuration;
+        }
     };
     loop {
         let status = match control::ask(&dir, &Ask::Status) {
@@ -43,22 +45,6 @@ pub fn run(config: Option<&Path>, json: bool, watch: bool) -> Exit {
     }
 }
 
-/// The run-time directory, without asking more of the policy file than it has to say: `status`
-/// must work beside a daemon whose file was spoilt since.
-fn runtime_dir(config: Option<&Path>) -> Result<std::path::PathBuf, Exit> {
-    if let Some(dir) = place::named_by("RUNTIME_DIRECTORY") {
-        return Ok(dir);
-    }
-    match config::load(place::policy_file(config)) {
-        Ok(config) => Ok(place::runtime_dir(&config)),
-        Err(error) if config.is_some() => {
-            complain(error);
-            Err(Exit::Configuration)
-        }
-        Err(_) => Ok(config::DEFAULT_RUNTIME_DIR.into()),
-    }
-}
-
 fn in_words(status: &Status) -> String {
     let mut rows: Vec<(&str, String)> = Vec::new();
     let cores = match status.guest {
@@ -71,16 +57,25 @@ fn in_words(status: &Status) -> String {
     rows.push(("cores", cores));
     let load = match (status.utilization, status.demand) {
         (Some(utilization), Some(demand)) => {
-            format!("{:.0} % busy, {demand:.2} cores wanted", utilization * 100.0)
+            format!(
+                "{:.0} % busy, {demand:.2} cores wanted",
+                utilization * 100.0
+            )
         }
         _ => "no sample yet".to_owned(),
     };
     rows.push(("load", load));
     if let (Some(mean), Some(peak)) = (status.demand_mean, status.demand_busiest_minute) {
-        rows.push(("windows", format!("mean {mean:.2}, busiest minute {peak:.2} cores")));
+        rows.push((
+            "windows",
+            format!("mean {mean:.2}, busiest minute {peak:.2} cores"),
+        ));
     }
     if let Some(steal) = status.steal.filter(|steal| *steal >= 0.05) {
-        rows.push(("stolen", format!("{steal:.2} cores by the hypervisor; more cores do not cure that")));
+        rows.push((
+            "stolen",
+            format!("{steal:.2} cores by the hypervisor; more cores do not cure that"),
+        ));
     }
     rows.push(("now", status.outlook_text()));
     if let Some(why) = &status.why {
@@ -90,12 +85,17 @@ fn in_words(status: &Status) -> String {
         rows.push(("API", trouble.clone()));
     }
     if status.cores_known && !status.identity_proven {
-        rows.push(("identity", "not proven: run `glesys-autoscaler check`".to_owned()));
+        rows.push((
+            "identity",
+            "not proven: run `glesys-autoscaler check`".to_owned(),
+        ));
     }
     if status.paused {
-        let left = status.pause_left_s.map_or("until `resume`".to_owned(), |s| {
-            format!("for {} more", span(Duration::from_secs(s)))
-        });
+        let left = status
+            .pause_left_s
+            .map_or("until `resume`".to_owned(), |s| {
+                format!("for {} more", span(Duration::from_secs(s)))
+            });
         rows.push(("paused", left));
     }
     for (name, learned) in [("raising", &status.raising), ("lowering", &status.lowering)] {
@@ -114,6 +114,9 @@ fn in_words(status: &Status) -> String {
         changes += &format!(", the last {} ago", span(Duration::from_secs(ago)));
     }
     rows.push(("changes", changes));
-    let lines: Vec<String> = rows.iter().map(|(name, text)| format!("{name:>9}  {text}")).collect();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|(name, text)| format!("{name:>9}  {text}"))
+        .collect();
     lines.join("\n")
 }

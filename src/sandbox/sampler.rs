@@ -2,6 +2,7 @@
 //! would see it.
 
 use super::machine::PretendedCpus;
+use crate::engine::policy::Sampling;
 use crate::engine::sample::{NoSample, Reading, Sample};
 use crate::engine::time::Timestamp;
 use crate::ports::Sampler;
@@ -60,6 +61,10 @@ impl<S: Sampler> Sampler for PretendedSampler<S> {
     fn read_queue(&mut self) {
         self.real.read_queue();
     }
+
+    fn configure(&mut self, sampling: &Sampling) {
+        self.real.configure(sampling);
+    }
 }
 
 fn pretend(real: &Sample, online: u32) -> Sample {
@@ -93,6 +98,8 @@ mod tests {
     struct Fixed(Result<Sample, NoSample>, u32);
 
     impl Sampler for Fixed {
+        fn configure(&mut self, _: &Sampling) {}
+
         fn read(&mut self, _: Timestamp) -> Reading {
             Reading {
                 guest: None,

@@ -1,7 +1,10 @@
 //! A simulated VM around the engine: load with a queue, an API that applies changes late, loses
 //! answers and refuses, a guest whose CPUs follow, clocks that step, restarts and reboots. Virtual
 //! time; the engine is the real one. Checks the promises of the engine at every edit.
-#![allow(clippy::expect_used, reason = "a test ends where its own premise fails")]
+#![allow(
+    clippy::expect_used,
+    reason = "a test ends where its own premise fails"
+)]
 
 use glesys_autoscaler::engine::cloud::{ApiFailure, FailureKind, Server};
 use glesys_autoscaler::engine::event::{Command, Event, Machine, Notice, Start};
