@@ -159,15 +159,16 @@ impl ApiKey {
         let environment = sources
             .environment
             .map(|value| Zeroizing::new(value.into_encoded_bytes()));
-        let credential = sources
-            .credentials_directory
-            .map(|directory| KeyOrigin::Credential(directory.join(CREDENTIAL)));
+        let credential = sources.credentials_directory.map(|d| d.join(CREDENTIAL));
+        let files = [
+            credential.map(|path| (path.clone(), KeyOrigin::Credential(path))),
+            sources
+                .key_file
+                .map(|path| (path.clone(), KeyOrigin::File(path))),
+        ];
         let mut looked = Vec::new();
-        for origin in credential
-            .into_iter()
-            .chain(sources.key_file.map(KeyOrigin::File))
-        {
-            match from_file(&origin)? {
+        for (path, origin) in files.into_iter().flatten() {
+            match from_file(&path, &origin)? {
                 Some(key) => return Ok(key),
                 None => looked.push(format!("{origin} (does not exist)")),
             }
@@ -233,18 +234,8 @@ impl fmt::Display for KeyOrigin {
     }
 }
 
-impl KeyOrigin {
-    fn path(&self) -> &Path {
-        match self {
-            KeyOrigin::Credential(path) | KeyOrigin::File(path) => path,
-            KeyOrigin::Environment | KeyOrigin::Given => Path::new(""),
-        }
-    }
-}
-
-/// The key in the file of `origin`; `None` where there is no such file.
-fn from_file(origin: &KeyOrigin) -> Result<Option<ApiKey>, KeyError> {
-    let path = origin.path();
+/// The key in the file at `path`; `None` where there is no such file.
+fn from_file(path: &Path, origin: &KeyOrigin) -> Result<Option<ApiKey>, KeyError> {
     // NONBLOCK: opening a pipe that nobody writes to must not hang the start of the daemon.
     let opened = OpenOptions::new()
         .read(true)
@@ -253,9 +244,9 @@ fn from_file(origin: &KeyOrigin) -> Result<Option<ApiKey>, KeyError> {
     let file = match opened {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(unreadable(origin, e)),
+        Err(e) => return Err(unreadable(path, origin, e)),
     };
-    let metadata = file.metadata().map_err(|e| unreadable(origin, e))?;
+    let metadata = file.metadata().map_err(|e| unreadable(path, origin, e))?;
     if !metadata.is_file() {
         return Err(KeyError::NotAFile {
             place: origin.clone(),
@@ -269,17 +260,17 @@ fn from_file(origin: &KeyOrigin) -> Result<Option<ApiKey>, KeyError> {
             mode,
         });
     }
-    let bytes = read_wiped(file).map_err(|e| unreadable(origin, e))?;
+    let bytes = read_wiped(file).map_err(|e| unreadable(path, origin, e))?;
     parse(&bytes, origin.clone()).map(Some)
 }
 
-fn unreadable(origin: &KeyOrigin, cause: io::Error) -> KeyError {
+fn unreadable(path: &Path, origin: &KeyOrigin, cause: io::Error) -> KeyError {
     if cause.kind() == io::ErrorKind::PermissionDenied
-        && let Ok(metadata) = std::fs::metadata(origin.path())
+        && let Ok(metadata) = std::fs::metadata(path)
         && metadata.is_file()
     {
         let uid = rustix::process::geteuid().as_raw();
-        let file = shell_word(origin.path());
+        let file = shell_word(path);
         return KeyError::NotOurs {
             place: origin.clone(),
             mend: if metadata.uid() == uid {

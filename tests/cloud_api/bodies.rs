@@ -1,7 +1,7 @@
 //! Bodies that are missing, HTML, cut, huge, endless or slow.
 
 use crate::server::{Reply, Server, head};
-use crate::{PATIENCE, client, fixture, options};
+use crate::{PATIENCE, SHORT, client, fixture, options};
 use glesys_autoscaler::adapters::glesys::{Glesys, MAX_BODY};
 use glesys_autoscaler::engine::cloud::{ApiFailure, FailureKind};
 use glesys_autoscaler::ports::CloudApi;
@@ -109,12 +109,12 @@ async fn a_dripping_body_is_bounded_by_the_timeout() {
     let drip = Reply::Forever(head, b" ".to_vec(), Duration::from_millis(20));
     let server = Server::start(vec![drip]).await;
     let mut options = options(&server.url());
-    options.timeout = Duration::from_millis(400);
+    options.timeout = SHORT;
     let api = Glesys::new(options).unwrap();
     let failure = tokio::time::timeout(PATIENCE, api.edit(4)).await.unwrap();
     let failure = failure.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unknown);
-    assert!(failure.message.contains("within 400ms"), "{failure:?}");
+    assert!(failure.message.contains("within 2s"), "{failure:?}");
 }
 
 #[tokio::test]

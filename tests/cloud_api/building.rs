@@ -109,9 +109,16 @@ fn empty_or_impossible_values() {
         assert!(matches!(error, BuildError::Project { .. }), "{error:?}");
         assert!(!error.to_string().contains('\n'), "{error}");
     }
-    let mut no_server = options(url);
-    no_server.server_id = String::new();
-    assert!(matches!(Glesys::new(no_server), Err(BuildError::ServerId)));
+    for server_id in ["", "kvm123456\n"] {
+        let mut options = options(url);
+        options.server_id = server_id.to_owned();
+        let error = Glesys::new(options).unwrap_err();
+        assert!(matches!(error, BuildError::ServerId { .. }), "{error:?}");
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+    let mut endless = options(url);
+    endless.timeout = Duration::MAX;
+    assert!(Glesys::new(endless).is_ok());
     let mut no_time = options(url);
     no_time.timeout = Duration::ZERO;
     assert!(matches!(Glesys::new(no_time), Err(BuildError::Timeout)));

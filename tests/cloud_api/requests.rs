@@ -1,6 +1,6 @@
 //! What goes over the wire: section 1 of the API contract.
 
-use crate::server::{Reply, Server};
+use crate::server::{Reply, Server, head};
 use crate::{client, fixture, options};
 use glesys_autoscaler::adapters::glesys::{CallBudget, Glesys};
 use glesys_autoscaler::engine::cloud::FailureKind;
@@ -79,7 +79,10 @@ async fn the_project_is_sent_as_written() {
 
 #[tokio::test]
 async fn each_call_has_a_connection_of_its_own() {
-    let server = Server::start(vec![Reply::ok(&fixture("details_running.json"))]).await;
+    let body = fixture("details_running.json");
+    // The server would go on with the same connection.
+    let kept = head(200, "Keep-Alive: timeout=5, max=100\r\n", body.len()) + &body;
+    let server = Server::start(vec![Reply::Stall(kept.into_bytes())]).await;
     let api = client(&server.url());
     for _ in 0..3 {
         api.details().await.unwrap();

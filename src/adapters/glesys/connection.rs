@@ -41,9 +41,14 @@ pub enum BuildError {
         /// As configured.
         project: String,
     },
-    /// Empty.
-    #[error("api.server_id is empty; put the id of this server there, such as kvm1234567")]
-    ServerId,
+    /// Empty, or more than one line.
+    #[error(
+        "api.server_id {server_id:?} is no server id; put the id of this server there, such as kvm1234567"
+    )]
+    ServerId {
+        /// As configured.
+        server_id: String,
+    },
     /// Zero.
     #[error("api.timeout is zero; use 10s or more, since a call takes longer on a busy machine")]
     Timeout,
@@ -164,7 +169,7 @@ pub(super) fn client(
 /// Shorter than the whole call, so that a connection that does not come about ends as "surely not
 /// sent" and never as "outcome unknown".
 pub(super) fn connect_timeout(timeout: Duration) -> Duration {
-    timeout * 3 / 4
+    timeout / 4 * 3
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, BuildError> {

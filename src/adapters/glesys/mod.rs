@@ -85,8 +85,9 @@ impl Glesys {
         if project.is_empty() || project.chars().any(|c| c == ':' || c.is_control()) {
             return Err(BuildError::Project { project });
         }
-        if options.server_id.is_empty() {
-            return Err(BuildError::ServerId);
+        let server_id = options.server_id;
+        if server_id.is_empty() || server_id.chars().any(char::is_control) {
+            return Err(BuildError::ServerId { server_id });
         }
         let http = connection::client(
             &url,
@@ -103,7 +104,7 @@ impl Glesys {
             http,
             url,
             host,
-            server_id: options.server_id,
+            server_id,
             credentials: Credentials::new(project, options.key),
             timeout: options.timeout,
             calls: Mutex::new(options.calls),
