@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn the_installed_units_directory_is_the_default_of_the_policy_file() {
-        let text = "[api]\nproject = \"cl1\"\nserver_id = \"kvm1\"\n[limits]\nmin_cores = 1\n";
+        let text = "[api]\nproject = \"cl1\"\nserver_id = \"kvm1\"\n[limits]\nmin_cores = 1\nmax_cores = 8\n";
         let config = config::parse(text, "test").unwrap();
         assert_eq!(config.runtime_dir, Path::new(RUNTIME_DIR));
     }

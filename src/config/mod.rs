@@ -180,7 +180,7 @@ pub fn parse(text: &str, file_name: &str) -> Result<Config, Vec<Diagnostic>> {
 /// Every fault of the values given.
 pub fn with_defaults(project: &str, server_id: &str, url: &str) -> Result<Config, Vec<Diagnostic>> {
     let text = format!(
-        "[api]\nproject = '{project}'\nserver_id = '{server_id}'\nurl = '{url}'\n[limits]\nmin_cores = 1\n"
+        "[api]\nproject = '{project}'\nserver_id = '{server_id}'\nurl = '{url}'\n[limits]\nmin_cores = 1\nmax_cores = 8\n"
     );
     parse(&text, "defaults")
 }

@@ -4,7 +4,7 @@ use super::core::Engine;
 use super::record::{Direction, Reason};
 use super::sample::GuestCpus;
 use super::state::{Intent, Learned, TrialResult};
-use super::tell::{because, span};
+use super::tell::{because, cores, span};
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -138,7 +138,7 @@ impl Status {
     /// One line for `systemctl status`: cores, load, what it waits for.
     #[must_use]
     pub fn line(&self) -> String {
-        let mut line = format!("{} cores", self.cores);
+        let mut line = cores(self.cores);
         if !self.cores_known {
             line = match self.guest {
                 Some(guest) => format!("{} CPUs online", guest.online),

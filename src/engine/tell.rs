@@ -305,19 +305,27 @@ pub fn because(policy: &Policy, from: u32, decision: &Decision) -> String {
             policy.up.pressure * 100.0,
             span(policy.up.window)
         ),
-        Reason::LowDemand => format!(
-            "the busiest minute of {} wanted {demand:.2} cores, {to} carry that",
-            span(policy.down.window)
-        ),
+        Reason::LowDemand => format!("{}, which fit {}", peak(policy, demand), cores(to)),
         Reason::AboveMax => format!(
-            "limits.max_cores is {}, and the busiest minute of {} wanted {demand:.2} cores",
+            "limits.max_cores is {}, and {}",
             policy.limits.max_cores,
-            span(policy.down.window)
+            peak(policy, demand)
         ),
         Reason::BelowMin => format!("limits.min_cores is {}", policy.limits.min_cores),
         Reason::NotProven => "a trial of lowering, as `check --prove-lowering` asked".to_owned(),
         other => other.as_str().to_owned(),
     }
+}
+
+/// What the down rule looked at.
+fn peak(policy: &Policy, demand: f64) -> String {
+    let window = policy.down.window;
+    let what = if window <= Duration::from_secs(60) {
+        ""
+    } else {
+        "busiest minute of the "
+    };
+    format!("the {what}last {} wanted {demand:.2} cores", span(window))
 }
 
 /// The line that closes a change.
@@ -393,6 +401,16 @@ pub(super) fn direction_off(direction: Direction, learned: &Learned) -> Notice {
 
 pub(super) fn recovered(text: &str) -> Notice {
     Notice::new(EventKind::Recovered, Loudness::Info, text.to_owned())
+}
+
+/// A count with its noun.
+#[must_use]
+pub fn cores(n: u32) -> String {
+    if n == 1 {
+        "1 core".to_owned()
+    } else {
+        format!("{n} cores")
+    }
 }
 
 fn verb(from: u32, to: u32) -> &'static str {
