@@ -244,6 +244,10 @@ impl Reader<'_> {
             help: help.into_iter().collect(),
             ..Finding::default()
         });
+        if meant.is_empty() && value.get_ref().is_str() {
+            // Under a name that means nothing anything may stand, a key too.
+            self.draft.secrets.push(value.span());
+        }
         for path in others {
             self.meant.extend(
                 KEYS.iter()
