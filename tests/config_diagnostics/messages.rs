@@ -21,6 +21,8 @@ fn every_wrong_file_has_its_message() {
             differing.push(format!("--- {name}\n{message}"));
         }
         assert_ne!(message, "accepted\n", "{name}");
+        // What the fixtures use for a key or a password.
+        assert!(!message.contains("S3cret"), "{message}");
     }
     assert!(
         differing.is_empty(),
