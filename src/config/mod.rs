@@ -174,13 +174,14 @@ pub fn parse(text: &str, file_name: &str) -> Result<Config, Vec<Diagnostic>> {
     Err(findings.into_diagnostics(file_name, text, draft.secrets))
 }
 
-/// The defaults, for the server of the sandbox: it has no policy file.
+/// The defaults, for the server of the sandbox: it has no policy file. The limits, which have no
+/// defaults, are 1 to 8 until the caller knows the machine.
 ///
 /// # Errors
 /// Every fault of the values given.
 pub fn with_defaults(project: &str, server_id: &str, url: &str) -> Result<Config, Vec<Diagnostic>> {
     let text = format!(
-        "[api]\nproject = '{project}'\nserver_id = '{server_id}'\nurl = '{url}'\n[limits]\nmin_cores = 1\n"
+        "[api]\nproject = '{project}'\nserver_id = '{server_id}'\nurl = '{url}'\n[limits]\nmin_cores = 1\nmax_cores = 8\n"
     );
     parse(&text, "defaults")
 }
