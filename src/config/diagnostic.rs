@@ -102,6 +102,8 @@ pub(super) struct Finding {
     pub found: Option<String>,
     pub allowed: Option<String>,
     pub help: Vec<String>,
+    /// It is the absence of something that is wrong.
+    pub absence: bool,
 }
 
 /// The faults found so far.
@@ -120,19 +122,23 @@ impl Findings {
         self.found.is_empty()
     }
 
+    /// Whether no more faults will be shown, so that it is not worth finding out their mend.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= MOST_SHOWN
+    }
+
     /// Adds a fault, unless the place or the absence it reports is in doubt.
     pub(super) fn push(&mut self, finding: Finding) {
-        let doubtful = match finding.spans.first() {
-            Some(span) => self.doubtful_from.is_some_and(|from| span.end > from),
-            None => self.incomplete,
-        };
+        let beyond = |from| finding.spans.first().is_some_and(|span| span.end > from);
+        let doubtful =
+            self.doubtful_from.is_some_and(beyond) || (self.incomplete && finding.absence);
         if doubtful {
             return;
         }
-        if self.found.len() < MOST_SHOWN {
-            self.found.push(finding);
-        } else {
+        if self.is_full() {
             self.untold += 1;
+        } else {
+            self.found.push(finding);
         }
     }
 

@@ -170,8 +170,8 @@ impl Reader<'_> {
                 key: Some(key.path.to_owned()),
                 problem: "not supported yet".to_owned(),
                 found: Some(quoted_for_people(found)),
-                allowed: Some(key.allowed()),
                 help: vec![today.to_owned()],
+                ..Finding::default()
             });
             return;
         }
@@ -187,6 +187,7 @@ impl Reader<'_> {
                     found: fault.found,
                     allowed: Some(key.allowed()),
                     help: fault.help.into_iter().collect(),
+                    ..Finding::default()
                 });
             }
         }
@@ -222,9 +223,13 @@ impl Reader<'_> {
         value: &Written<'_>,
         siblings: &DeTable<'_>,
     ) {
-        let others = suggest::elsewhere(name);
-        let nearest = suggest::nearest(table, name).filter(|_| others.is_empty());
+        let (mut others, mut nearest) = (Vec::new(), None);
+        if !self.findings.is_full() {
+            others = suggest::elsewhere(name);
+            nearest = suggest::nearest(table, name).filter(|_| others.is_empty());
+        }
         let meant: Vec<_> = match nearest {
+            Some(near) if value.get_ref().is_table() => vec![full_name(&join(table, near))],
             Some(near) => vec![format!("`{near}`")],
             None => others.iter().map(|path| full_name(path)).collect(),
         };
@@ -239,6 +244,10 @@ impl Reader<'_> {
             help: help.into_iter().collect(),
             ..Finding::default()
         });
+        if meant.is_empty() && value.get_ref().is_str() {
+            // Under a name that means nothing anything may stand, a key too.
+            self.draft.secrets.push(value.span());
+        }
         for path in others {
             self.meant.extend(
                 KEYS.iter()
@@ -291,7 +300,8 @@ impl Reader<'_> {
             key: Some(key.path.to_owned()),
             problem: "required, but missing".to_owned(),
             allowed: Some(key.allowed()),
-            help: vec![format!("{place}: {name} = {} (for example)", key.value)],
+            help: vec![format!("{place}, for example: {name} = {}", key.value)],
+            absence: true,
             ..Finding::default()
         });
     }

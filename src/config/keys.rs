@@ -58,7 +58,15 @@ const DAY: u64 = 24 * HOUR;
 /// that are less than 200 ms apart.
 const SHORTEST: u64 = 250;
 /// Most cores that any limit or step names.
-const MOST_CORES: u32 = 256;
+pub(super) const MOST_CORES: u32 = 256;
+/// A window of up to so many milliseconds.
+const fn window(longest: u64) -> Lasting {
+    Lasting {
+        ms: SHORTEST..=longest,
+        least: Some("sampling.interval"),
+        zero: None,
+    }
+}
 /// The durations that a cooldown may have.
 const COOLDOWN: Lasting = lasting(0..=DAY);
 /// The steps that a change may take.
@@ -242,7 +250,7 @@ pub static KEYS: &[Key] = &[
     key(
         "policy.up.window",
         "\"1m\"",
-        field!(lasting(SHORTEST..=HOUR), policy.up.window),
+        field!(window(HOUR), policy.up.window),
         "the window of utilization and pressure",
     ),
     key(
@@ -250,8 +258,8 @@ pub static KEYS: &[Key] = &[
         "\"15s\"",
         field!(
             Lasting {
-                ms: SHORTEST..=10 * MINUTE,
-                zero: Some("not used")
+                zero: Some("not used"),
+                ..window(10 * MINUTE)
             },
             policy.up.queue
         ),
@@ -296,7 +304,7 @@ pub static KEYS: &[Key] = &[
     key(
         "policy.down.window",
         "\"10m\"",
-        field!(lasting(SHORTEST..=DAY), policy.down.window),
+        field!(window(DAY), policy.down.window),
         "both in the busiest minute of this time",
     ),
     key(
@@ -363,7 +371,7 @@ pub(super) static LATER: &[Later] = &[
     },
     Later {
         path: "schedule",
-        today: "leave it out; a timer can run `boost` instead",
+        today: "leave it out",
     },
     Later {
         path: "policy.starvation_weight",

@@ -174,7 +174,8 @@ pub fn parse(text: &str, file_name: &str) -> Result<Config, Vec<Diagnostic>> {
     Err(findings.into_diagnostics(file_name, text, draft.secrets))
 }
 
-/// The defaults, for the server of the sandbox: it has no policy file.
+/// The defaults, for the server of the sandbox: it has no policy file. The limits, which have no
+/// defaults, are 1 to 8 until the caller knows the machine.
 ///
 /// # Errors
 /// Every fault of the values given.

@@ -22,7 +22,7 @@ pub fn print(config: &Config) -> String {
             format!(" (default {})", key.value)
         };
         let setting = format!("{name} = {value}");
-        text.push_str(&format!("{setting:<38} # {}{default}\n", key.doc));
+        text.push_str(&format!("{setting:<46} # {}{default}\n", key.doc));
     }
     text
 }

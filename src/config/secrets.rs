@@ -126,6 +126,7 @@ fn url_credentials(line: &str) -> impl Iterator<Item = Range<usize>> {
 /// Where the value of a secret begins in `line`: after the name and its `=` or `:`, and where
 /// those are missing, after the name.
 fn secret_value(line: &str) -> Option<usize> {
+    let line = line.trim_end_matches(['\n', '\r']);
     let mut words = runs(line, |c| c.is_alphanumeric() || matches!(c, '_' | '-'));
     words.find_map(|word| {
         if !is_secret_name(&line[word.clone()]) {
@@ -151,9 +152,10 @@ fn secret_value(line: &str) -> Option<usize> {
 
 /// Whether a name, perhaps dotted, that goes on after `before` is the first thing on its line.
 fn begins_line(before: &str) -> bool {
-    !before
-        .trim_start_matches(['#', ' ', '\t'])
-        .contains(char::is_whitespace)
+    let quotes = ['"', '\''];
+    let before = before.trim_start_matches(['#', ' ', '\t']);
+    let in_quotes = before.starts_with(quotes) && before.matches(quotes).count() == 1;
+    in_quotes || !before.contains(char::is_whitespace)
 }
 
 fn is_header(line: &str) -> bool {
@@ -265,7 +267,8 @@ mod tests {
             ("key = \"\"\"\ncanary\nx = 1", "key = …"),
             ("key = [\n\"canary\",\n]\nx = 1", "key = …\nx = 1"),
             ("key =\n\"canary\"\nx = 1", "key =…\nx = 1"),
-            ("key\n= \"canary\"\nx = 1", "key\n…\nx = 1"),
+            ("key\n= \"canary\"\nx = 1", "key…\nx = 1"),
+            ("key\nx = 1", "key\nx = 1"),
             (
                 "[api.key]\nvalue = \"canary\"\n[limits]",
                 "[api.key]…\n[limits]",

@@ -6,6 +6,7 @@
 //! after it in doubt.
 
 use super::diagnostic::{Finding, Findings};
+use super::secrets;
 use super::slot::shortened;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -92,13 +93,22 @@ fn finding(text: &str, at: Range<usize>, error: &Error) -> Finding {
             ..Finding::default()
         };
     }
+    let mut problem = format!("not TOML: {}", error.message());
     let mut help = Vec::new();
     if error.message().contains("must be quoted") {
-        help.push("words and durations stand in quotes: \"learn\", \"5m\"".to_owned());
+        if at.is_empty() {
+            problem = "not TOML: no value".to_owned();
+        } else {
+            help.push("words and durations stand in quotes: \"learn\", \"5m\"".to_owned());
+        }
+    }
+    let line = &text[line_around(text, at.start)];
+    if secrets::masked(line) != line {
+        help.push("a key does not belong here, but in the file that api.key_file names".to_owned());
     }
     Finding {
         spans: vec![at],
-        problem: format!("not TOML: {}", error.message()),
+        problem,
         help,
         ..Finding::default()
     }
