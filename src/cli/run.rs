@@ -219,7 +219,15 @@ pub fn machine(facts: Facts, loopback_api: bool) -> Machine {
 
 /// Whether the API is on this machine, which only a test bed is.
 pub fn api_is_loopback(url: &str) -> bool {
-    url.starts_with("http://")
+    let Ok(url) = url::Url::parse(url) else {
+        return false;
+    };
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// The client of the policy file, with its key.
