@@ -246,7 +246,7 @@ impl Intent {
 }
 
 /// The trial of lowering: one step and back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
     /// The count to give back.
     pub original: u32,
@@ -256,8 +256,23 @@ pub struct Trial {
     pub returning: bool,
     /// A lowering took effect in it.
     pub lowered: bool,
+    /// How the first step ended, for a person.
+    #[serde(default)]
+    pub first: String,
     /// When it began.
     pub since: Timestamp,
+}
+
+impl Trial {
+    /// The count to go to next.
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        if self.returning {
+            self.original
+        } else {
+            self.tried
+        }
+    }
 }
 
 /// How a trial ended.
