@@ -11,9 +11,10 @@
 mod world;
 
 use glesys_autoscaler::engine::cloud::FailureKind;
-use glesys_autoscaler::engine::event::Event;
+use glesys_autoscaler::engine::event::{Command, Event};
 use glesys_autoscaler::engine::policy::{Mode, Unapplied};
 use glesys_autoscaler::engine::record::{Outcome, Reason};
+use glesys_autoscaler::engine::sample::{NoSample, Reading};
 use glesys_autoscaler::engine::state::TrialResult;
 use std::time::Duration;
 use world::{Load, Platform, World, policy};
@@ -440,6 +441,26 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
     let mut world = World::new(policy(1, 8), 4, 1);
     let unread = tried(&mut world);
     assert!(unread.text.contains("has not answered"), "{}", unread.text);
+}
+
+#[test]
+fn asked_for_before_the_platforms_counts_are_read_it_waits_for_them() {
+    let mut world = World::new(policy(1, 8), 8, 1);
+    world.platform_counts = vec![1, 2, 4, 8];
+    // By hand, up to the moment between the two readings.
+    world.feed(Event::Tick(Reading {
+        guest: Some(world.guest),
+        sample: Err(NoSample::First),
+    }));
+    world.feed(Event::Issued(Command::ReadDetails));
+    let server = world.details();
+    world.feed(Event::Details(server));
+    world.feed(Event::Prove);
+    assert!(world.engine.status(world.now).trial);
+    assert!(world.engine.state().trial.is_none());
+    let result = ended(&mut world);
+    assert!(result.proven, "{result:?}");
+    assert_eq!(world.changes(), [(8, 4), (4, 8)]);
 }
 
 #[test]

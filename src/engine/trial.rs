@@ -19,6 +19,11 @@ impl Engine {
             return;
         }
         match self.plan_trial(now) {
+            // A count that the platform does not have would end the trial with a refusal.
+            Ok(_) if self.api.allowed.is_none() && self.api.allowed_due.is_none() => {
+                self.trial_asked = true;
+                self.state.last_trial = None;
+            }
             Ok(trial) => {
                 self.state.trial = Some(trial);
                 self.state.last_trial = None;
@@ -55,10 +60,6 @@ impl Engine {
                 );
             }
             Err(_) => return refuse("the API has not answered yet: run `glesys-autoscaler check`"),
-        }
-        // A count that the platform does not have would end the trial with a refusal.
-        if self.api.allowed.is_none() && self.api.allowed_due.is_none() {
-            return refuse("the platform's counts are not read yet: try again in a minute");
         }
         let cores = self.cores();
         let online = self.guest.unwrap_or_default().online;

@@ -367,7 +367,7 @@ impl World {
         self.notices.extend(notices);
     }
 
-    fn details(&mut self) -> Result<Server, ApiFailure> {
+    pub fn details(&mut self) -> Result<Server, ApiFailure> {
         self.calls += 1;
         if self.dice.chance(self.faults.calls) {
             return Err(self.failure(&[
