@@ -149,7 +149,7 @@ fn cpusets(cgroup: &Path, usable: &BTreeSet<u32>) -> Vec<Pinned> {
         let cpus = cpus_in(&dir.join("cpuset.cpus"))?;
         let used = fs::read_to_string(dir.join("tasks")).is_ok_and(|t| !t.trim().is_empty());
         // Even the full set shrinks there for good.
-        let cpus = used.then_some(cpus).filter(|cpus| may_lose(cpus))?;
+        let cpus = used.then_some(cpus).filter(may_lose)?;
         found.push(Pinned::Cpuset {
             group,
             cpus: written(&cpus),

@@ -1,9 +1,7 @@
 //! `run`: the daemon on the real machine, against the real API.
 
 use super::{Exit, complain, place};
-use crate::adapters::api_key::{
-    ApiKey, CREDENTIAL_DIRECTORY, KeyError, KeySources, VARIABLE,
-};
+use crate::adapters::api_key::{ApiKey, CREDENTIAL_DIRECTORY, KeyError, KeySources, VARIABLE};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::control;
 use crate::adapters::glesys::{AddressFamily, BuildError, CallBudget, Glesys, Options};
