@@ -58,6 +58,7 @@ fn print(file: &Path) -> Exit {
 fn conclude(report: &Report) -> Exit {
     say("");
     say(match report.exit() {
+        Exit::Done if report.warned() => "nothing is wrong; see what is marked with !",
         Exit::Done => "all is right",
         Exit::Failed => "something is wrong, see ✗",
         Exit::Configuration => "the configuration is wrong, see ✗",

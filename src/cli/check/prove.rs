@@ -57,7 +57,7 @@ fn agreed(steps: &str, yes: bool) -> Result<(), Exit> {
          some minutes, since the platform locks the server for each change.\n\
          Nobody has said what the platform does with a lowering of a running VM: it may do it \
          live, leave it for the next reboot, or REBOOT THE VM. In the last case this command ends \
-         with the VM, the daemon gives the cores back after the boot, and `glesys-autoscaler \
+         with the VM; the daemon gives the cores back once it runs again, and `glesys-autoscaler \
          check` tells how it went."
     ));
     match ask("Try it now?", yes) {

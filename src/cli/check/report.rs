@@ -9,6 +9,7 @@ use std::io::{BufRead, IsTerminal, Write};
 pub struct Report {
     configuration: bool,
     failed: bool,
+    warned: bool,
 }
 
 impl Report {
@@ -30,12 +31,18 @@ impl Report {
 
     /// Worth knowing, and no reason to fail.
     pub fn warn(&mut self, step: &str, text: impl Display) {
+        self.warned = true;
         line('!', step, &text);
     }
 
     /// The step was not made, and why.
     pub fn skip(&mut self, step: &str, text: impl Display) {
         line('–', step, &text);
+    }
+
+    /// Whether something is worth knowing.
+    pub fn warned(&self) -> bool {
+        self.warned
     }
 
     /// How the command ends: a wrong configuration goes first, since trying again does not mend it.
