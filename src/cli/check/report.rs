@@ -10,12 +10,14 @@ pub struct Report {
     configuration: bool,
     failed: bool,
     warned: bool,
+    #[cfg(test)]
+    pub lines: Vec<String>,
 }
 
 impl Report {
     /// The step is right.
     pub fn good(&mut self, step: &str, text: impl Display) {
-        line('✓', step, &text);
+        self.line('✓', step, &text);
     }
 
     /// The step is wrong: the text says what and how to mend it; `exit` is what it makes of the
@@ -26,18 +28,26 @@ impl Report {
             Exit::Failed => self.failed = true,
             Exit::Done => {}
         }
-        line('✗', step, &text);
+        self.line('✗', step, &text);
     }
 
     /// Worth knowing, and no reason to fail.
     pub fn warn(&mut self, step: &str, text: impl Display) {
         self.warned = true;
-        line('!', step, &text);
+        self.line('!', step, &text);
     }
 
     /// The step was not made, and why.
     pub fn skip(&mut self, step: &str, text: impl Display) {
-        line('–', step, &text);
+        self.line('–', step, &text);
+    }
+
+    fn line(&mut self, mark: char, step: &str, text: &dyn Display) {
+        let text = text.to_string().replace('\n', "\n    ");
+        let line = format!("{mark} {step}: {text}");
+        say(&line);
+        #[cfg(test)]
+        self.lines.push(line);
     }
 
     /// Whether something is worth knowing.
@@ -53,11 +63,6 @@ impl Report {
             (false, false) => Exit::Done,
         }
     }
-}
-
-fn line(mark: char, step: &str, text: &dyn Display) {
-    let text = text.to_string().replace('\n', "\n    ");
-    say(format_args!("{mark} {step}: {text}"));
 }
 
 /// A line on standard output. A reader who has gone does not end the check.

@@ -321,4 +321,46 @@ mod tests {
         }
         meta(0o700);
     }
+
+    #[test]
+    fn a_directory_that_the_daemon_cannot_use_is_told_with_the_mend() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let stranger = User {
+            name: "the user glesys-autoscaler".to_owned(),
+            uid: 54_321,
+            gid: 54_321,
+        };
+        let told = |path: &Path| {
+            let mut report = Report::default();
+            state_dir(path, &stranger, &mut report);
+            (report.lines.concat(), report.exit())
+        };
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(dir.path(), 0o755);
+        let (text, exit) = told(dir.path());
+        assert!(
+            text.contains("cannot be written by the user glesys-autoscaler"),
+            "{text}"
+        );
+        assert!(text.contains("`chown -R 54321 "), "{text}");
+        assert_eq!(exit, Exit::Failed);
+        let (text, exit) = told(&dir.path().join("missing"));
+        assert!(text.contains("cannot make it"), "{text}");
+        assert_eq!(exit, Exit::Failed);
+
+        set(dir.path(), 0o777);
+        assert_eq!(told(dir.path()).1, Exit::Done);
+        let ledger = dir.path().join(ledger::NAME);
+        fs::write(&ledger, "").unwrap();
+        set(&ledger, 0o600);
+        let (text, exit) = told(dir.path());
+        assert!(text.contains("holds history.jsonl, which"), "{text}");
+        assert_eq!(exit, Exit::Failed);
+        let (text, exit) = told(&ledger);
+        assert!(text.contains("is no directory"), "{text}");
+        assert_eq!(exit, Exit::Configuration);
+    }
 }
