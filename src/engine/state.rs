@@ -91,11 +91,14 @@ pub struct DayCount {
 }
 
 impl DayCount {
-    /// Moves on to `day`. A day that lies before the counted one is a clock set back and gives
-    /// no fresh allowance.
+    /// Moves on to `day`. The day before the counted one is a clock that was set back over
+    /// midnight: no fresh allowance, neither then nor when that midnight comes again. A day further
+    /// back is a clock that had been wrong: counting goes on from there.
     pub fn turn(&mut self, day: Day) {
         if day.number > self.number {
             self.changes = 0;
+        } else if day.number == self.number.saturating_sub(1) {
+            return;
         }
         self.number = day.number;
     }
