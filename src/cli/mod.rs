@@ -127,11 +127,11 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Stop before the network
+    /// Stop before the network: only the policy file, the key and the certificates
     #[arg(long)]
     offline: bool,
-    /// Show the policy in force
-    #[arg(long)]
+    /// Show the policy in force, as a policy file, and do nothing else
+    #[arg(long, conflicts_with_all = ["offline", "prove_lowering", "confirm_identity"])]
     print: bool,
     /// Try one step down and back, after asking
     #[arg(long, conflicts_with = "offline")]
