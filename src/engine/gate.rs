@@ -306,8 +306,10 @@ impl Engine {
             .as_ref()
             .and_then(|seen| seen.server.memory_mb);
         nominal.is_some_and(|nominal| {
-            let seen = self.machine.memory_mb;
-            seen * 100 >= nominal * 80 && seen * 100 <= nominal * 102
+            // Wide enough for any number that an answer may hold.
+            let seen = u128::from(self.machine.memory_mb) * 100;
+            let nominal = u128::from(nominal);
+            seen >= nominal * 80 && seen <= nominal * 102
         })
     }
 }
