@@ -267,6 +267,8 @@ impl Engine {
                 None if self.may_yet_pass(outlook) => Command::Wait,
                 None => Command::Abandon,
             },
+            // The platform's list is the authority on legal counts: never guess before it was asked.
+            None if self.allowed_unasked() => Command::ReadAllowedCores,
             None => match permitted {
                 Some(decision) => Command::Plan(decision),
                 None if self.allowed_due(now) => Command::ReadAllowedCores,
@@ -284,9 +286,15 @@ impl Engine {
     }
 
     fn allowed_due(&self, now: Timestamp) -> bool {
-        self.api.seen.is_some()
-            && self.api.read.is_none()
-            && self.api.allowed_due.is_none_or(|at| at.reached(now))
+        self.allowed_unasked()
+            || self.api.seen.is_some()
+                && self.api.read.is_none()
+                && self.api.allowed_due.is_some_and(|at| at.reached(now))
+    }
+
+    /// The counts were not asked for in this run, or one of them was refused since.
+    fn allowed_unasked(&self) -> bool {
+        self.api.seen.is_some() && self.api.read.is_none() && self.api.allowed_due.is_none()
     }
 
     /// Whether the API was read after `since`, and recently enough to edit on it.
