@@ -133,8 +133,12 @@ impl Engine {
                 self.unapplied(now, guest, out);
             }
         } else if count == base {
-            if intent.stage == Stage::Sent && waited >= SETTLED && intent.polls >= 2 {
-                self.never_arrived(now, out);
+            if intent.stage == Stage::Sent {
+                // Nobody accepted it: however short `apply.timeout` is, that is no evidence
+                // against the platform.
+                if waited >= SETTLED && intent.polls >= 2 {
+                    self.never_arrived(now, out);
+                }
             } else if overdue {
                 let detail = format!("the API accepted it and still shows {count} cores");
                 self.give_up(now, count, detail, out);
