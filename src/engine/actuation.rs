@@ -242,6 +242,9 @@ impl Engine {
         ) {
             self.state.last_change = Some(now);
             self.state.outside_since = None;
+        }
+        // Only added cores serve what had piled up; after a lowering `down.cooldown` is the wait.
+        if result == Outcome::Applied && intent.direction() == Direction::Raising {
             self.backlog = Backlog::Draining;
         }
         let record = Record {

@@ -27,11 +27,11 @@ const ALLOWED_RETRY: Duration = Duration::from_secs(24 * 3600);
 /// rule begins when the backlog is gone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Backlog {
-    /// Nothing changed yet in this run.
+    /// Nothing was raised yet in this run.
     None,
-    /// Since the change every sample was saturated.
+    /// Since the raise every sample was saturated.
     Draining,
-    /// The first sample after the change that was not.
+    /// The first sample after the raise that was not.
     Drained(Timestamp),
 }
 
@@ -49,7 +49,7 @@ pub struct Engine {
     pub(super) windows: Windows,
     pub(super) guest: Option<GuestCpus>,
     pub(super) latest: Option<(Timestamp, Sample)>,
-    /// Work that had piled up before the last change; see [`Backlog`].
+    /// Work that had piled up before the last raise; see [`Backlog`].
     pub(super) backlog: Backlog,
     /// Looks in a row that gave no sample, and why the last did not.
     pub(super) missed: (u32, Option<NoSample>),
