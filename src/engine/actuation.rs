@@ -53,6 +53,7 @@ impl Engine {
             answered: None,
             overdue: false,
             reverting: false,
+            rebooted: false,
             polls: 0,
             next_poll: now,
         });

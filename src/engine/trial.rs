@@ -53,7 +53,9 @@ impl Engine {
             return;
         };
         let lowering = Direction::of(record.cores_from, record.cores_to) == Direction::Lowering;
-        trial.lowered |= lowering && record.result == Outcome::Applied;
+        // A lowering that worked clears what was learned; one that rebooted the VM does not.
+        let unharmed = self.state.lowering.off.is_none();
+        trial.lowered |= lowering && record.result == Outcome::Applied && unharmed;
         let went = format!(
             "{} → {}: {}{}{}",
             record.cores_from,

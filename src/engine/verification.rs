@@ -159,6 +159,10 @@ impl Engine {
                 "the old count was posted back, since the new one was billed without being there"
                     .to_owned(),
             )
+        } else if intent.rebooted {
+            // It took effect, and no next one may: what the reboot taught stays.
+            let detail = "the platform rebooted the VM for it".to_owned();
+            (Outcome::Applied, detail)
         } else {
             self.state.learned_mut(intent.direction()).worked();
             if intent.direction() == Direction::Lowering {
@@ -296,7 +300,7 @@ impl Engine {
 
     /// At the begin of a run in another boot: did our edit reboot the VM?
     pub(super) fn judge_reboot(&mut self, stopped: bool, out: &mut Vec<Notice>) {
-        let Some(intent) = &self.state.intent else {
+        let Some(intent) = &mut self.state.intent else {
             return;
         };
         let (Some(asked), true) = (intent.asked, intent.in_flight()) else {
@@ -307,6 +311,7 @@ impl Engine {
         if stopped || asked.boottime_ms > 0 || to_boot > LOCK_WINDOW {
             return;
         }
+        intent.rebooted = true;
         let direction = intent.direction();
         let why = format!(
             "the VM was rebooted {} after the change {} → {} was asked for, with no shutdown from inside",
