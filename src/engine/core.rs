@@ -347,13 +347,7 @@ impl Engine {
         }
         match reading.sample {
             Ok(sample) => {
-                let cap = self
-                    .policy
-                    .limits
-                    .max_cores
-                    .saturating_add(8)
-                    .saturating_mul(1000);
-                self.windows.push(now, &sample, cap);
+                self.windows.push(now, &sample, self.most_demand_mc());
                 self.latest = Some((now, sample));
                 if self.backlog == Backlog::Draining && !sample.saturated() {
                     self.backlog = Backlog::Drained(now);
@@ -362,6 +356,12 @@ impl Engine {
             }
             Err(why) => self.missed = (self.missed.0.saturating_add(1), Some(why)),
         }
+    }
+
+    /// The most demand that is believed: a queue of hundreds must not size a VM beyond its limits.
+    pub(super) fn most_demand_mc(&self) -> u32 {
+        let most = self.policy.limits.max_cores.saturating_add(8);
+        most.saturating_mul(1000)
     }
 
     fn issue(&mut self, now: Timestamp, command: Command, out: &mut Vec<Notice>) {
