@@ -6,7 +6,6 @@ use glesys_autoscaler::engine::cloud::FailureKind;
 use glesys_autoscaler::engine::policy::{Mode, Unapplied};
 use glesys_autoscaler::engine::record::{Outcome, Reason};
 use glesys_autoscaler::engine::sample::GuestCpus;
-use glesys_autoscaler::engine::state::Stage;
 
 #[test]
 fn a_change_is_on_record_with_what_it_was_decided_on() {
@@ -196,16 +195,11 @@ fn a_403_without_a_lock_is_a_matter_of_permission() {
 fn a_403_with_a_lock_is_a_lock() {
     let mut world = overloaded(plain(), 2);
     world.edit_answers = vec![FailureKind::Forbidden];
-    // Locked after the look before the edit: as if the lock had begun in between.
-    world.until(5 * MINUTE, |w| {
-        w.engine
-            .state()
-            .intent
-            .as_ref()
-            .is_some_and(|i| i.stage == Stage::Planned)
-            || !w.asked.is_empty()
-    });
-    assert_eq!(world.results(), [Outcome::Refused], "unlocked: refused");
+    world.lock_at_edit = Some(secs(40));
+    world.run(4 * MINUTE);
+    assert_eq!(world.asked, [7, 7]);
+    assert_eq!(world.results(), [Outcome::Applied]);
+    assert_eq!(world.count("api_error", None), 0);
 }
 
 #[test]

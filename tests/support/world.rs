@@ -146,6 +146,8 @@ pub struct World {
     /// A command that the fault injection answers in a special way: next edits.
     pub edit_answers: Vec<FailureKind>,
     pub applied_after_loss: bool,
+    /// At the next edit the server turns out to be locked, for so long.
+    pub lock_at_edit: Option<Duration>,
     /// What every read fails with.
     pub read_fails: Option<FailureKind>,
     /// `server/allowedarguments` is not permitted.
@@ -233,6 +235,7 @@ impl World {
             started: now,
             edit_answers: Vec::new(),
             applied_after_loss: false,
+            lock_at_edit: None,
             read_fails: None,
             allowed_fails: false,
             retry_after: None,
@@ -452,14 +455,13 @@ impl World {
     fn edit(&mut self, cores: u32) -> Result<(), ApiFailure> {
         self.calls += 1;
         self.asked.push(cores);
-        if !self.locked_until.reached(self.now) {
-            return Err(ApiFailure {
-                kind: FailureKind::Locked,
-                retry_after: None,
-                message: "locked".to_owned(),
-            });
+        if let Some(span) = self.lock_at_edit.take() {
+            self.lock(span);
         }
         let scripted = (!self.edit_answers.is_empty()).then(|| self.edit_answers.remove(0));
+        if !self.locked_until.reached(self.now) {
+            return Err(self.scripted(scripted.unwrap_or(FailureKind::Locked)));
+        }
         let failure = match scripted {
             Some(kind) => Some(self.scripted(kind)),
             None if self.dice.chance(self.faults.calls) => Some(self.failure(&[
