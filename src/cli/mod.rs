@@ -10,7 +10,7 @@ mod run;
 mod sandbox;
 mod status;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -142,6 +142,12 @@ struct CheckArgs {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+}
+
+/// The grammar of the command line: what the documents are compared with.
+#[must_use]
+pub fn grammar() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command of this process's arguments.

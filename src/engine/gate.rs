@@ -95,7 +95,7 @@ impl Engine {
         }
         let refusal = match &wish.decision {
             Some(decision) => self.gate(now, cores, decision, &wish),
-            None => self.idle_reason(cores, &allowed, &wish),
+            None => self.idle_reason(now, cores, &allowed, &wish),
         };
         Outlook {
             cores,
@@ -123,8 +123,27 @@ impl Engine {
         (evidence, wish)
     }
 
-    fn idle_reason(&self, cores: u32, allowed: &AllowedCounts, wish: &Wish) -> Option<Refusal> {
+    fn idle_reason(
+        &self,
+        now: Timestamp,
+        cores: u32,
+        allowed: &AllowedCounts,
+        wish: &Wish,
+    ) -> Option<Refusal> {
         let limits = &self.policy.limits;
+        if wish.blind == Some(Reason::Warming) {
+            let policy = &self.policy;
+            let windows = [policy.up.window, policy.down.window];
+            // The next window that begins to decide.
+            let until = windows
+                .into_iter()
+                .filter_map(|span| self.windows.full_at(now, span))
+                .min_by_key(|at| at.boottime_ms);
+            return Some(Refusal {
+                reason: Reason::Warming,
+                until,
+            });
+        }
         let reason = if let Some(blind) = wish.blind {
             blind
         } else if cores > limits.max_cores {
@@ -167,13 +186,10 @@ impl Engine {
         if let Err(reason) = self.identity() {
             return refuse(reason, None);
         }
-        if self
-            .state
-            .intent
-            .as_ref()
-            .is_some_and(|i| i.stage != Stage::Planned)
+        if let Some(intent) = &self.state.intent
+            && intent.stage != Stage::Planned
         {
-            return refuse(Reason::InFlight, None);
+            return refuse(Reason::InFlight, Some(intent.next_poll));
         }
         if seen.server.locked {
             return refuse(Reason::Locked, Some(self.api.lock_poll));

@@ -216,6 +216,9 @@ pub struct Intent {
     pub overdue: bool,
     /// Posting back a raise that did not take effect.
     pub reverting: bool,
+    /// The platform rebooted the VM for it.
+    #[serde(default)]
+    pub rebooted: bool,
     /// Reads since the edit was sent, for the growing pause between them.
     pub polls: u32,
     /// When to read next.

@@ -88,6 +88,7 @@ impl Engine {
         let recent = self.latest.filter(|(at, _)| {
             now.since(*at) <= super::window::Windows::stale_after(self.policy.sampling.interval)
         });
+        let most = self.most_demand_mc();
         let seconds = |at: Timestamp| at.until(now).as_secs();
         let trouble = self.api.read.as_ref().or(self.api.edit.as_ref());
         Status {
@@ -100,7 +101,7 @@ impl Engine {
             demand: evidence
                 .recent
                 .fresh()
-                .or(recent.map(|(_, s)| f64::from(s.demand_mc()) / 1000.0)),
+                .or(recent.map(|(_, s)| f64::from(s.demand_mc().min(most)) / 1000.0)),
             demand_mean: evidence.demand.fresh(),
             demand_busiest_minute: evidence.busiest_minute.fresh(),
             steal: recent.map(|(_, s)| f64::from(s.steal_mc) / 1000.0),

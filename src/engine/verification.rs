@@ -134,8 +134,12 @@ impl Engine {
                 self.unapplied(now, guest, out);
             }
         } else if count == base {
-            if intent.stage == Stage::Sent && waited >= SETTLED && intent.polls >= 2 {
-                self.never_arrived(now, out);
+            if intent.stage == Stage::Sent {
+                // Nobody accepted it: however short `apply.timeout` is, that is no evidence
+                // against the platform.
+                if waited >= SETTLED && intent.polls >= 2 {
+                    self.never_arrived(now, out);
+                }
             } else if overdue {
                 let detail = format!("the API accepted it and still shows {count} cores");
                 self.give_up(now, count, detail, out);
@@ -177,7 +181,10 @@ impl Engine {
         let guest = self.guest.unwrap_or_default();
         let before = (intent.guest_online, intent.guest_present);
         // `asked` is on this boot's clock: before the boot it is negative.
-        if intent.asked.is_some_and(|asked| asked.boottime_ms < 0) {
+        if intent.rebooted {
+            // It took effect, and no next one may: what the reboot taught stays.
+            Err("the platform rebooted the VM for it")
+        } else if intent.asked.is_some_and(|asked| asked.boottime_ms < 0) {
             Err("by a reboot of the VM")
         } else if (guest.online, guest.present) == before {
             Err("the VM had that many CPUs before")
@@ -313,7 +320,7 @@ impl Engine {
 
     /// At the begin of a run in another boot: did our edit reboot the VM?
     pub(super) fn judge_reboot(&mut self, stopped: bool, out: &mut Vec<Notice>) {
-        let Some(intent) = &self.state.intent else {
+        let Some(intent) = &mut self.state.intent else {
             return;
         };
         let (Some(asked), true) = (intent.asked, intent.in_flight()) else {
@@ -324,6 +331,7 @@ impl Engine {
         if stopped || asked.boottime_ms > 0 || to_boot > LOCK_WINDOW {
             return;
         }
+        intent.rebooted = true;
         let direction = intent.direction();
         let why = format!(
             "the VM was rebooted {} after the change {} → {} was asked for, with no shutdown from inside",
