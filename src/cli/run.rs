@@ -219,7 +219,15 @@ pub fn machine(facts: Facts, loopback_api: bool) -> Machine {
 
 /// Whether the API is on this machine, which only a test bed is.
 pub fn api_is_loopback(url: &str) -> bool {
-    url.starts_with("http://")
+    let Ok(url) = url::Url::parse(url) else {
+        return false;
+    };
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
 }
 
 /// The client of the policy file, with its key.
@@ -281,4 +289,30 @@ fn keep_out_of_core_dumps() {
     // Where the kernel refuses, the unit's LimitCORE=0 is still there.
     let _refused =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_api_on_this_machine_lets_loopback_addresses_count() {
+        for url in [
+            "http://127.0.0.1:8080",
+            "https://127.0.0.1",
+            "https://localhost:4443/api",
+            "https://[::1]",
+        ] {
+            assert!(api_is_loopback(url), "{url}");
+        }
+        for url in [
+            "https://api.glesys.com",
+            "https://localhost.example.com",
+            "https://192.0.2.1",
+            "https://[2001:db8::1]",
+            "",
+        ] {
+            assert!(!api_is_loopback(url), "{url}");
+        }
+    }
 }
