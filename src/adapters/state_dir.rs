@@ -19,6 +19,7 @@ const FORMAT: u32 = 1;
 /// The oldest format whose readers understand what this version writes.
 const READABLE_BY: u32 = 1;
 const STATE: &str = "state.json";
+const PID: &str = "pid";
 /// A state file is a few KB; anything far larger is not ours.
 const LARGEST: u64 = 1 << 20;
 
@@ -241,16 +242,22 @@ fn lock(dir: &Path, runtime_dir: &Path) -> Result<File, StateDirError> {
             .create(each)
             .map_err(wrong(each))?;
     }
+    // A full disk is worked around, see `save`; a directory that is never going to be writable is
+    // a mistake that must not hide behind that.
+    let may_write = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    let effective = rustix::fs::AtFlags::EACCESS;
+    rustix::fs::accessat(rustix::fs::CWD, dir, may_write, effective)
+        .map_err(|errno| wrong(dir)(errno.into()))?;
     let file = File::open(dir).map_err(wrong(dir))?;
-    let pid_file = runtime_dir.join("pid");
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             // Only to be named by a second daemon; without it the lock holds all the same.
-            let _unnamed = fs::write(&pid_file, format!("{}\n", std::process::id()));
+            let pid = format!("{}\n", std::process::id());
+            let _unnamed = replace(runtime_dir, PID, pid.as_bytes());
             Ok(file)
         }
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            let pid = fs::read_to_string(&pid_file).unwrap_or_default();
+            let pid = fs::read_to_string(runtime_dir.join(PID)).unwrap_or_default();
             let holder = match pid.trim() {
                 "" => String::new(),
                 pid => format!(" (process {pid})"),
