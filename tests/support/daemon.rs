@@ -28,7 +28,7 @@ pub const SERVER: &str = "kvm1234567";
 pub const KEY: &str = "canary5b20f7d1e94c";
 
 /// Only for a test that hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// CPUs of this machine that run tasks.
 pub fn cpus() -> u32 {
@@ -92,20 +92,19 @@ impl Place {
     /// Writes the policy file: the API at `url`, this place's directories, and `keys` as lines of
     /// full names, as in `limits.min_cores = 1`.
     pub fn policy(&self, url: &str, keys: &str) {
-        let directories = format!(
-            "state_dir = {:?}\nruntime_dir = {:?}\n",
-            self.at("state"),
-            self.at("run")
+        let text = format!(
+            "state_dir = {state:?}
+             runtime_dir = {run:?}
+             api.project = '{PROJECT}'
+             api.server_id = '{SERVER}'
+             api.url = '{url}'
+             api.key_file = {key:?}
+             {keys}\n",
+            state = self.at("state"),
+            run = self.at("run"),
+            key = self.at("api-key"),
         );
-        let api = format!(
-            "[api]\nproject = '{PROJECT}'\nserver_id = '{SERVER}'\nurl = '{url}'\nkey_file = {:?}\n",
-            self.at("api-key")
-        );
-        fs::write(
-            self.at("policy.toml"),
-            format!("{directories}{keys}\n{api}"),
-        )
-        .unwrap();
+        fs::write(self.at("policy.toml"), text).unwrap();
     }
 
     /// The program with this place's policy file and a clean environment.
@@ -219,6 +218,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Whether it closed its standard error, as its end does.
+    pub fn ended(&self) -> bool {
+        self.reader.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// What it wrote so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines
@@ -238,9 +242,14 @@ impl Daemon {
         self.events(event).remove(0)
     }
 
+    /// Looks until `done`; whether it came to that.
+    pub fn comes_to(&self, mut done: impl FnMut(&Self) -> bool) -> bool {
+        look_until(&mut || done(self))
+    }
+
     /// Looks until `done`.
-    pub fn until(&self, what: &str, mut done: impl FnMut(&Self) -> bool) {
-        let came = look_until(&mut || done(self));
+    pub fn until(&self, what: &str, done: impl FnMut(&Self) -> bool) {
+        let came = self.comes_to(done);
         assert!(
             came,
             "it never came to this: {what}\n{}",
