@@ -26,11 +26,13 @@ const LARGEST: u64 = 1 << 20;
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
-    /// It cannot be made or opened.
-    #[error(
-        "state directory {path}: {source}; it must exist and be writable by this user (state_dir in the policy file, or $STATE_DIRECTORY)"
-    )]
+    /// One of the two directories cannot be made, opened or written.
+    #[error("{what} {path}: {source}; it must exist and be writable by this user ({mend})")]
     Directory {
+        /// What it is for.
+        what: &'static str,
+        /// Where it is named.
+        mend: &'static str,
         /// Which.
         path: PathBuf,
         /// Why.
@@ -232,8 +234,24 @@ impl StateStore for StateDir {
 /// Takes the lock of the directory itself: no file has to be made, so a full disk is no obstacle.
 fn lock(dir: &Path, runtime_dir: &Path) -> Result<File, StateDirError> {
     let wrong = |path: &Path| {
+        let (what, mend) = if path == dir {
+            (
+                "state directory",
+                "state_dir in the policy file, or $STATE_DIRECTORY",
+            )
+        } else {
+            (
+                "run-time directory",
+                "runtime_dir in the policy file, or $RUNTIME_DIRECTORY",
+            )
+        };
         let path = path.to_owned();
-        move |source| StateDirError::Directory { path, source }
+        move |source| StateDirError::Directory {
+            what,
+            mend,
+            path,
+            source,
+        }
     };
     for each in [dir, runtime_dir] {
         fs::DirBuilder::new()
