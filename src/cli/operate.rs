@@ -1,6 +1,6 @@
 //! `pause` and `resume`: told to the running daemon, or written for the next one.
 
-use super::{Exit, complain, place};
+use super::{Exit, complain, place, say};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::control::{self, Ask};
 use crate::adapters::machine::Facts;
@@ -25,7 +25,7 @@ pub fn pause(config: Option<&Path>, length: Option<Duration>) -> Exit {
         } else {
             ", from the next start of the daemon on"
         };
-        println!("changes are paused {until}{when}");
+        say(format_args!("changes are paused {until}{when}"));
     })
 }
 
@@ -51,10 +51,16 @@ pub fn resume(config: Option<&Path>, raising: bool, lowering: bool) -> Exit {
             ", from the next start of the daemon on"
         };
         match (raising, lowering) {
-            (false, false) => println!("changes go on{when}"),
-            (true, false) => println!("what was learned of raising is forgotten{when}"),
-            (false, true) => println!("what was learned of lowering is forgotten{when}"),
-            (true, true) => println!("what was learned of both directions is forgotten{when}"),
+            (false, false) => say(format_args!("changes go on{when}")),
+            (true, false) => say(format_args!(
+                "what was learned of raising is forgotten{when}"
+            )),
+            (false, true) => say(format_args!(
+                "what was learned of lowering is forgotten{when}"
+            )),
+            (true, true) => say(format_args!(
+                "what was learned of both directions is forgotten{when}"
+            )),
         }
     })
 }

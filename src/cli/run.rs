@@ -303,3 +303,29 @@ pub fn keep_out_of_core_dumps() {
     let _refused =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_api_on_this_machine_lets_loopback_addresses_count() {
+        for url in [
+            "http://127.0.0.1:8080",
+            "https://127.0.0.1",
+            "https://localhost:4443/api",
+            "https://[::1]",
+        ] {
+            assert!(api_is_loopback(url), "{url}");
+        }
+        for url in [
+            "https://api.glesys.com",
+            "https://localhost.example.com",
+            "https://192.0.2.1",
+            "https://[2001:db8::1]",
+            "",
+        ] {
+            assert!(!api_is_loopback(url), "{url}");
+        }
+    }
+}
