@@ -155,7 +155,10 @@ impl Place {
 
     /// What the running daemon says of itself; `None` while it does not answer.
     pub fn status(&self) -> Option<Value> {
-        let output = self.run(&["status", "--json"]);
+        let mut command = self.command(&["status", "--json"]);
+        // The policy file may be a wrong one by now.
+        let output = command.env("RUNTIME_DIRECTORY", self.at("run"));
+        let output = output.output().unwrap();
         output
             .status
             .success()
@@ -210,6 +213,15 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// A program that was started elsewhere, whatever became of its standard error.
+    pub fn of(child: Child) -> Self {
+        Self {
+            child,
+            lines: Arc::default(),
+            reader: None,
+        }
+    }
+
     pub fn start(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::null())
@@ -291,7 +303,9 @@ impl Daemon {
             status.is_some()
         });
         assert!(ended, "it does not end\n{}", self.lines().join("\n"));
-        self.reader.take().unwrap().join().unwrap();
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
         (status.unwrap(), self.lines())
     }
 
