@@ -170,6 +170,17 @@ impl StateDir {
         Ok((store, found))
     }
 
+    /// The state of `owner` as it is on disk, for who only looks: nothing is locked, made or set
+    /// aside. `None` where there is none, or it cannot be read.
+    #[must_use]
+    pub fn look(dir: &Path, runtime_dir: &Path, owner: &Owner) -> Option<State> {
+        [dir, runtime_dir]
+            .into_iter()
+            .filter_map(|place| read_document(&place.join(STATE), owner).ok().flatten())
+            .max_by_key(|(header, _)| header.generation)
+            .map(|(_, body)| body.state)
+    }
+
     fn write_to(&self, dir: &Path, state: &State) -> io::Result<()> {
         let document = Document {
             format: FORMAT,

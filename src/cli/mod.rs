@@ -10,7 +10,7 @@ mod run;
 mod sandbox;
 mod status;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -128,11 +128,11 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Stop before the network
+    /// Stop before the network: only the policy file, the key and the certificates
     #[arg(long)]
     offline: bool,
-    /// Show the policy in force
-    #[arg(long)]
+    /// Show the policy in force, as a policy file, and do nothing else
+    #[arg(long, conflicts_with_all = ["offline", "prove_lowering", "confirm_identity"])]
     print: bool,
     /// Try one step down and back, after asking
     #[arg(long, conflicts_with = "offline")]
@@ -143,6 +143,12 @@ struct CheckArgs {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+}
+
+/// The grammar of the command line: what the documents are compared with.
+#[must_use]
+pub fn grammar() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command of this process's arguments.

@@ -53,6 +53,7 @@ impl Engine {
             answered: None,
             overdue: false,
             reverting: false,
+            rebooted: false,
             polls: 0,
             next_poll: now,
         });
@@ -194,7 +195,11 @@ impl Engine {
             }
             FailureKind::AccountLimit => {
                 self.state.learned_mut(direction).pause = Some(Wait::from(now, PAUSE_MAX));
-                detail += "; raising waits for 1d";
+                detail += &format!(
+                    "; {} waits for {}",
+                    direction.as_str(),
+                    tell::span(PAUSE_MAX)
+                );
             }
             _ => {}
         }
@@ -242,6 +247,9 @@ impl Engine {
         ) {
             self.state.last_change = Some(now);
             self.state.outside_since = None;
+        }
+        // Only added cores serve what had piled up; after a lowering `down.cooldown` is the wait.
+        if result == Outcome::Applied && intent.direction() == Direction::Raising {
             self.backlog = Backlog::Draining;
         }
         let record = Record {
