@@ -13,6 +13,8 @@ mod world;
 mod changes;
 mod gates;
 mod learning;
+mod outages;
+mod proofs;
 mod restarts;
 mod rules;
 
