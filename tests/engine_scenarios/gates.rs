@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 pub fn assert_waits(world: &World, reason: Reason, seconds: RangeInclusive<u64>) {
     let (waits_for, waits_s) = world.waits();
     assert_eq!(waits_for, Some(reason), "{:#?}", world.notices);
-    let seconds_left = waits_s.expect("a time to try again");
+    let seconds_left = waits_s.unwrap();
     assert!(
         seconds.contains(&seconds_left),
         "{reason:?} for {seconds_left} s"
