@@ -51,6 +51,13 @@ pub fn run(config_file: Option<&Path>, dry_run: bool, with_load: bool, hotplug: 
     }
 }
 
+/// As a shell finds it: a program that was built from a checkout is in no `PATH`.
+fn this_program() -> String {
+    std::env::current_exe().map_or("glesys-autoscaler".to_owned(), |path| {
+        path.display().to_string()
+    })
+}
+
 struct Refused {
     exit: Exit,
     why: String,
@@ -234,9 +241,10 @@ impl Bed {
             access.server_id
         );
         say!(
-            "sandbox: look at it from another terminal with RUNTIME_DIRECTORY={} STATE_DIRECTORY={} glesys-autoscaler status (or history, pause, resume)",
+            "sandbox: look at it from another terminal with RUNTIME_DIRECTORY={} STATE_DIRECTORY={} {} status (or history, pause, resume)",
             self.runtime_dir.display(),
-            self.state_dir.display()
+            self.state_dir.display(),
+            this_program()
         );
         let demo = Rc::new(Demo::new(start, self.cpus, &self.policy));
         let load = if self.with_load {

@@ -226,7 +226,11 @@ impl Engine {
             }
             FailureKind::AccountLimit => {
                 self.state.learned_mut(direction).pause = Some(Wait::from(now, PAUSE_MAX));
-                detail += "; raising waits for 1d";
+                detail += &format!(
+                    "; {} waits for {}",
+                    direction.as_str(),
+                    tell::span(PAUSE_MAX)
+                );
             }
             _ => {}
         }

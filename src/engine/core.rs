@@ -56,6 +56,8 @@ pub struct Engine {
     pub(super) api: ApiView,
     pub(super) disk_full: bool,
     pub(super) told: Told,
+    /// A trial of lowering is to begin once the platform's counts are read.
+    pub(super) trial_asked: bool,
     jitter_seed: u64,
     calls: u64,
 }
@@ -93,6 +95,7 @@ impl Engine {
             },
             disk_full: false,
             told: Told::default(),
+            trial_asked: false,
             jitter_seed: start.jitter_seed,
             calls: 0,
         };
@@ -151,6 +154,9 @@ impl Engine {
                     && !counts.is_empty()
                 {
                     self.api.allowed = Some(counts);
+                }
+                if std::mem::take(&mut self.trial_asked) {
+                    self.begin_trial(now);
                 }
             }
             Event::Day(day) => {

@@ -78,20 +78,9 @@ impl Engine {
     pub fn outlook(&self, now: Timestamp) -> Outlook {
         let cores = self.cores();
         let allowed = self.allowed_counts(now);
-        let evidence = Evidence::gather(&self.policy, &self.windows, now);
-        let mut wish = decide(
-            &self.policy,
-            &allowed,
-            cores,
-            &evidence,
-            self.windows.saturated(),
-        );
+        let (evidence, mut wish) = self.rules(now, cores, &allowed);
         if let Some(trial) = &self.state.trial {
-            let to = if trial.returning {
-                trial.original
-            } else {
-                trial.tried
-            };
+            let to = trial.next();
             wish.decision = (to != cores).then(|| Decision {
                 to,
                 reason: Reason::NotProven,
@@ -114,6 +103,24 @@ impl Engine {
             wish,
             refusal,
         }
+    }
+
+    /// What the rules want at `now`, were there no trial.
+    pub(super) fn rules(
+        &self,
+        now: Timestamp,
+        cores: u32,
+        allowed: &AllowedCounts,
+    ) -> (Evidence, Wish) {
+        let evidence = Evidence::gather(&self.policy, &self.windows, now);
+        let wish = decide(
+            &self.policy,
+            allowed,
+            cores,
+            &evidence,
+            self.windows.saturated(),
+        );
+        (evidence, wish)
     }
 
     fn idle_reason(
@@ -312,8 +319,7 @@ impl Engine {
         Err(Reason::IdentityUnproven)
     }
 
-    /// Whether the memory that the kernel sees is that of the server: a little less than the
-    /// nominal size, since the kernel keeps some for itself.
+    /// Whether the memory that the kernel sees is that of the server.
     #[must_use]
     pub fn memory_matches(&self) -> bool {
         let nominal = self
@@ -321,11 +327,14 @@ impl Engine {
             .seen
             .as_ref()
             .and_then(|seen| seen.server.memory_mb);
-        nominal.is_some_and(|nominal| {
-            // Wide enough for any number that an answer may hold.
-            let seen = u128::from(self.machine.memory_mb) * 100;
-            let nominal = u128::from(nominal);
-            seen >= nominal * 80 && seen <= nominal * 102
-        })
+        nominal.is_some_and(|nominal| memory_fits(self.machine.memory_mb, nominal))
     }
+}
+
+/// Whether a kernel that sees `seen` MB may run on a server of `nominal` MB: it keeps some for
+/// itself from the start.
+#[must_use]
+pub fn memory_fits(seen: u64, nominal: u64) -> bool {
+    let (seen, nominal) = (u128::from(seen), u128::from(nominal));
+    seen * 100 >= nominal * 80 && seen * 100 <= nominal * 102
 }

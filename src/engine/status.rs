@@ -71,7 +71,7 @@ pub struct Status {
     pub raising: Learned,
     /// What was learned of lowering.
     pub lowering: Learned,
-    /// A trial of lowering is under way.
+    /// A trial of lowering is under way, or about to begin.
     pub trial: bool,
     /// How the last trial ended.
     pub last_trial: Option<TrialResult>,
@@ -128,7 +128,7 @@ impl Engine {
             lowering_proven: self.state.lowering_proven,
             raising: self.state.raising.clone(),
             lowering: self.state.lowering.clone(),
-            trial: self.state.trial.is_some(),
+            trial: self.state.trial.is_some() || self.trial_asked,
             last_trial: self.state.last_trial.clone(),
             policy_hash: self.policy_hash.clone(),
         }

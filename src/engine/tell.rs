@@ -8,6 +8,7 @@ use super::policy::{Mode, Policy};
 use super::record::{Direction, Outcome, Reason, Record};
 use super::state::{Intent, Learned};
 use super::time::Timestamp;
+use super::window::Summary;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -104,11 +105,11 @@ impl Engine {
             self.tell_standstill(now, &outlook, out);
         }
         if outlook.wish.at_limit {
-            let demand = outlook
-                .evidence
-                .demand
-                .fresh()
-                .or(outlook.evidence.recent.fresh());
+            // The queue may ask for more while the mean of the longer window is still below.
+            let demand = [outlook.evidence.demand, outlook.evidence.recent]
+                .into_iter()
+                .filter_map(Summary::fresh)
+                .max_by(f64::total_cmp);
             if self.told.news(now, Reason::Utilization, true)
                 && let Some(demand) = demand
             {

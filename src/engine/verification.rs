@@ -82,6 +82,7 @@ impl Engine {
         let Some(before) = before else {
             return;
         };
+        self.overtake_trial(now, count);
         self.state.last_change = Some(now);
         let limits = &self.policy.limits;
         let outside = count < limits.min_cores || count > limits.max_cores;
@@ -159,18 +160,37 @@ impl Engine {
                 "the old count was posted back, since the new one was billed without being there"
                     .to_owned(),
             )
-        } else if intent.rebooted {
-            // It took effect, and no next one may: what the reboot taught stays.
-            let detail = "the platform rebooted the VM for it".to_owned();
-            (Outcome::Applied, detail)
         } else {
-            self.state.learned_mut(intent.direction()).worked();
-            if intent.direction() == Direction::Lowering {
-                self.state.lowering_proven = true;
+            let evidence = self.took_effect(&intent);
+            if evidence.is_ok() {
+                self.state.learned_mut(intent.direction()).worked();
+                if intent.direction() == Direction::Lowering {
+                    self.state.lowering_proven = true;
+                    self.state.trial.iter_mut().for_each(|t| t.lowered = true);
+                }
             }
-            (Outcome::Applied, String::new())
+            let detail = evidence.err().unwrap_or_default();
+            (Outcome::Applied, detail.to_owned())
         };
         self.close(now, intent, outcome, detail, out);
+    }
+
+    /// Whether a change that both witnesses show is evidence that the platform changes a running
+    /// VM; else why it is none.
+    fn took_effect(&self, intent: &Intent) -> Result<(), &'static str> {
+        let guest = self.guest.unwrap_or_default();
+        let before = (intent.guest_online, intent.guest_present);
+        // `asked` is on this boot's clock: before the boot it is negative.
+        if intent.rebooted {
+            // It took effect, and no next one may: what the reboot taught stays.
+            Err("the platform rebooted the VM for it")
+        } else if intent.asked.is_some_and(|asked| asked.boottime_ms < 0) {
+            Err("by a reboot of the VM")
+        } else if (guest.online, guest.present) == before {
+            Err("the VM had that many CPUs before")
+        } else {
+            Ok(())
+        }
     }
 
     fn never_arrived(&mut self, now: Timestamp, out: &mut Vec<Notice>) {

@@ -239,6 +239,11 @@ fn changes_per_day_end_with_the_local_day_and_not_with_a_clock_set_back() {
     world.run(5 * MINUTE);
     assert_eq!(world.asked, NOTHING, "the count survives a restart");
     world.run(DAY);
+    assert_eq!(
+        world.asked, NOTHING,
+        "the same midnight gives one allowance"
+    );
+    world.run(DAY);
     assert_eq!(world.asked, [1]);
 }
 

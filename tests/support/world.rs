@@ -289,10 +289,23 @@ impl World {
             self.midnight_offset = today;
             self.feed(Event::Day(day(self.now)));
         }
+        self.note_day();
         self.platform_works();
         let reading = self.reading(elapsed, interval);
         self.feed(Event::Tick(reading));
         self.drive();
+    }
+
+    /// A midnight gives a fresh allowance once, however often the clock is set back over it. Two
+    /// days back is a clock that had been wrong.
+    fn note_day(&mut self) {
+        let today = self.now.wall_ms.div_euclid(DAY_MS);
+        let (counted, edits) = self.edits_today;
+        if today > counted {
+            self.edits_today = (today, 0);
+        } else if today < counted - 1 {
+            self.edits_today = (today, edits);
+        }
     }
 
     fn platform_works(&mut self) {
@@ -410,7 +423,7 @@ impl World {
         self.notices.extend(notices);
     }
 
-    fn details(&mut self) -> Result<Server, ApiFailure> {
+    pub fn details(&mut self) -> Result<Server, ApiFailure> {
         self.calls += 1;
         if let Some(kind) = self.read_fails {
             return Err(self.scripted(kind));
@@ -554,11 +567,7 @@ impl World {
             let bad = age.is_none_or(|age| age > self.policy.sampling.interval * 4);
             assert!(!bad, "lowering without a sample, the last {age:?} ago");
         }
-        let today = self.now.wall_ms.div_euclid(DAY_MS);
         if intent.asked.is_none() {
-            if today > self.edits_today.0 {
-                self.edits_today = (today, 0);
-            }
             let most = match direction {
                 Direction::Raising => limits.max_changes_per_day * 2,
                 Direction::Lowering => limits.max_changes_per_day,
@@ -586,6 +595,7 @@ impl World {
             self.start.boot_id = format!("boot-{}", boot + 1);
             self.last_good_sample = None;
         }
+        self.note_day();
         self.start.state = state;
         self.start.day = day(self.now);
         self.start.policy = self.policy.clone();
