@@ -43,7 +43,7 @@ impl Engine {
                 retry_after: None,
                 message,
             };
-            self.refused(now, &failure, jitter, out);
+            self.not_permitted(now, &failure, jitter, out);
         }
         if self
             .state
