@@ -7,7 +7,6 @@ use crate::runtime::{Operator, Request};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,6 +46,16 @@ pub enum Ask {
 }
 
 impl Ask {
+    /// What may reboot the VM, or takes the operator's word for what was not proven, is not for
+    /// everybody in the group.
+    #[must_use]
+    pub fn is_for_root(&self) -> bool {
+        match self {
+            Ask::Forget { .. } | Ask::Confirm | Ask::Prove => true,
+            Ask::Status | Ask::Pause { .. } | Ask::Resume => false,
+        }
+    }
+
     /// What it tells the engine; `None` where it only asks.
     #[must_use]
     pub fn operator(&self) -> Option<Operator> {
@@ -88,9 +97,11 @@ pub fn listen(runtime_dir: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(&path)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
+    // By the mask and not by the path afterwards: between the two, the path could be a link.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
+    let listener = UnixListener::bind(&path);
+    rustix::process::umask(before);
+    listener
 }
 
 /// Serves the socket until the daemon is gone.
@@ -124,12 +135,23 @@ async fn client(mut stream: UnixStream, daemon: mpsc::Sender<Request>) -> io::Re
         }
     }
     let answer = match serde_json::from_slice::<Ask>(&text) {
+        Ok(ask) if ask.is_for_root() && !from_root(&stream) => {
+            Answer::Error("only root may ask that; run it with sudo".to_owned())
+        }
         Ok(ask) => relay(ask, &daemon).await,
         Err(error) => Answer::Error(format!("not understood: {error}")),
     };
     let mut reply = serde_json::to_vec(&answer)?;
     reply.push(b'\n');
     stream.write_all(&reply).await
+}
+
+/// Whether root is at the other end, or the daemon's own user.
+fn from_root(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
 }
 
 async fn relay(ask: Ask, daemon: &mpsc::Sender<Request>) -> Answer {

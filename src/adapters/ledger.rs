@@ -1,12 +1,12 @@
 //! The ledger of changes: `history.jsonl`, one JSON object a line, only ever appended to.
 
-use super::state_dir::adopt_owner;
+use super::state_dir::{NO_LINK, adopt_owner};
 use crate::engine::record::Record;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The file's name in the state directory.
@@ -68,9 +68,14 @@ impl Ledger {
             .append(true)
             .create(true)
             .mode(0o640)
+            .custom_flags(NO_LINK)
             .open(&self.path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.nlink() != 1 {
+            return Err(io::Error::other("it is not a file of its own"));
+        }
         adopt_owner(&self.dir, &file)?;
-        let before = file.metadata()?.len();
+        let before = metadata.len();
         if before > 0 && !ends_with_newline(&mut file)? {
             // A kill in the middle of a line: it was never announced, and must not spoil the next.
             text.insert(0, b'\n');

@@ -23,6 +23,10 @@ const PID: &str = "pid";
 /// A state file is a few KB; anything far larger is not ours.
 const LARGEST: u64 = 1 << 20;
 
+/// Neither through a link, nor waiting for the other end of a pipe.
+pub(super) const NO_LINK: i32 =
+    (rustix::fs::OFlags::NOFOLLOW.bits() | rustix::fs::OFlags::NONBLOCK.bits()) as i32;
+
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
@@ -320,7 +324,8 @@ impl std::fmt::Display for Fault {
 
 fn read_document(path: &Path, owner: &Owner) -> Result<Option<(Header, Body)>, Fault> {
     let unreadable = |error: &dyn std::fmt::Display| Fault::Unreadable(error.to_string());
-    let file = match File::open(path) {
+    let mut open = OpenOptions::new();
+    let file = match open.read(true).custom_flags(NO_LINK).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(&error)),
@@ -371,12 +376,7 @@ fn replace(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     // One fixed name: only the holder of the lock writes here, and a kill leaves no litter.
     let fresh = dir.join(format!("{name}.new"));
     let result = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(&fresh)?;
+        let mut file = create_anew(&fresh)?;
         file.write_all(text)?;
         adopt_owner(dir, &file)?;
         file.sync_all()?;
@@ -387,6 +387,20 @@ fn replace(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
         let _absent = fs::remove_file(&fresh);
     }
     result
+}
+
+/// A new file in the place of whatever is there. Root runs commands in this directory, which
+/// belongs to another user: a link that lies in wait here must not lead it to a third file.
+fn create_anew(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(path)
 }
 
 /// A command that root runs must not leave files that the daemon's user cannot write.

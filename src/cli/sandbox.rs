@@ -80,27 +80,19 @@ fn prepare(
         .online()
         .map_err(failed)?
         .count();
-    let (policy, file) = policy(config_file, cpus)?;
+    let policy = policy(config_file, cpus)?;
     let memory_mb = Facts::read(Path::new("/")).map_err(failed)?.memory_mb;
     let scratch = tempfile::Builder::new()
         .prefix("glesys-autoscaler-sandbox-")
         .tempdir()
         .map_err(failed)?;
-    let directory = |variable, chosen: Option<PathBuf>, name: &str| {
-        place::named_by(variable)
-            .or(chosen)
-            .unwrap_or_else(|| scratch.path().join(name))
+    // Never the directories of the policy file: what the real daemon has learned and paused is
+    // kept there.
+    let directory = |variable, name: &str| {
+        place::named_by(variable).unwrap_or_else(|| scratch.path().join(name))
     };
-    let state_dir = directory(
-        "STATE_DIRECTORY",
-        file.as_ref().map(|c| c.state_dir.clone()),
-        "state",
-    );
-    let runtime_dir = directory(
-        "RUNTIME_DIRECTORY",
-        file.as_ref().map(|c| c.runtime_dir.clone()),
-        "run",
-    );
+    let state_dir = directory("STATE_DIRECTORY", "state");
+    let runtime_dir = directory("RUNTIME_DIRECTORY", "run");
     let bed = Bed {
         policy,
         cpus,
@@ -125,18 +117,18 @@ fn prepare(
 }
 
 /// The policy of `--config`, or the sandbox's own; no more cores than the machine has CPUs.
-fn policy(config_file: Option<&Path>, cpus: u32) -> Result<(Policy, Option<Config>), Refused> {
+fn policy(config_file: Option<&Path>, cpus: u32) -> Result<Policy, Refused> {
     let Some(path) = config_file else {
-        return Ok((quick(defaults("http://127.0.0.1")?.policy, cpus), None));
+        return Ok(quick(defaults("http://127.0.0.1")?.policy, cpus));
     };
     let config = config::load(path).map_err(|error| Refused {
         exit: Exit::Configuration,
         why: error.to_string(),
     })?;
-    let mut policy = config.policy.clone();
+    let mut policy = config.policy;
     policy.limits.max_cores = policy.limits.max_cores.min(cpus);
     policy.limits.min_cores = policy.limits.min_cores.min(cpus);
-    Ok((policy, Some(config)))
+    Ok(policy)
 }
 
 fn defaults(url: &str) -> Result<Config, Refused> {

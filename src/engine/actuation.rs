@@ -53,6 +53,7 @@ impl Engine {
             answered: None,
             overdue: false,
             reverting: false,
+            unlocked: None,
             rebooted: false,
             polls: 0,
             next_poll: now,
@@ -67,12 +68,14 @@ impl Engine {
         };
         intent.stage = Stage::Sent;
         intent.sent = Some(now);
+        intent.unlocked = None;
         intent.polls = 0;
         intent.next_poll = now.plus(poll_delay(0));
         if intent.reverting {
             return;
         }
         // Decided anew on this sample: the target may have moved since the plan.
+        let moved = intent.to != cores;
         intent.to = cores;
         intent.guest_online = guest.online;
         intent.guest_present = guest.present;
@@ -80,9 +83,12 @@ impl Engine {
             intent.decision = decision;
             intent.evidence = outlook.evidence;
         }
-        if intent.asked.is_none() {
+        let first = intent.asked.is_none();
+        if first {
             intent.asked = Some(now);
             self.state.day.changes = self.state.day.changes.saturating_add(1);
+        }
+        if first || moved {
             out.push(self.asked_notice());
         }
     }
@@ -182,6 +188,8 @@ impl Engine {
             return;
         };
         intent.stage = Stage::Planned;
+        // Read before it is sent again: a gateway's "not now" is not the provider's word.
+        intent.planned = now.plus(Duration::from_millis(1));
         let id = intent.decision_id.clone();
         if Trouble::note(&mut self.api.edit, now, failure, jitter) {
             out.push(self.api_error(failure, Some(id)));

@@ -1,7 +1,7 @@
 //! The two doors of the engine: [`Engine::apply`] takes in what happened, [`Engine::next`] says
 //! what to do. The daemon, the tests and later `replay` use these two and nothing else.
 
-use super::cloud::ApiFailure;
+use super::cloud::{ApiFailure, FailureKind};
 use super::event::{Command, Event, EventKind, Loudness, Machine, Notice, Start, Step};
 use super::gate::Outlook;
 use super::policy::Policy;
@@ -21,6 +21,9 @@ const READ_IDLE: Duration = Duration::from_secs(3600);
 const READ_FRESH: Duration = Duration::from_secs(30);
 /// Without permission for `server/allowedarguments`, ask again this often.
 const ALLOWED_RETRY: Duration = Duration::from_secs(24 * 3600);
+
+/// After a failure that may pass, sooner.
+const ALLOWED_SOON: Duration = Duration::from_secs(600);
 
 /// Work that waits when cores are added is served after the raise, and then looks like demand.
 /// A lowering judged on that would stop half way and need a second one: the window of the down
@@ -148,7 +151,16 @@ impl Engine {
             }
             Event::AllowedCores(answer) => {
                 self.api.calling = false;
-                self.api.allowed_due = Some(now.plus(ALLOWED_RETRY));
+                let lasting = answer.as_ref().err().is_none_or(|failure| {
+                    matches!(
+                        failure.kind,
+                        FailureKind::Credentials
+                            | FailureKind::Forbidden
+                            | FailureKind::Configuration
+                    )
+                });
+                let again = if lasting { ALLOWED_RETRY } else { ALLOWED_SOON };
+                self.api.allowed_due = Some(now.plus(again));
                 // Without that permission every count within the limits is tried; a 400 teaches.
                 if let Ok(counts) = answer
                     && !counts.is_empty()
@@ -256,7 +268,11 @@ impl Engine {
             Some(intent) if intent.reverting && intent.stage == Stage::Planned => {
                 let waits = self.api.blocked_until(now, &outlook.wish, outlook.cores);
                 let unlocked = self.api.seen.as_ref().is_some_and(|s| !s.server.locked);
-                if waits.is_none() && unlocked && self.read_since(intent.planned, now) {
+                if !self.dry_run
+                    && waits.is_none()
+                    && unlocked
+                    && self.read_since(intent.planned, now)
+                {
                     Command::Edit {
                         cores: intent.target(),
                     }
@@ -265,6 +281,15 @@ impl Engine {
                 }
             }
             Some(intent) if intent.in_flight() => Command::Wait,
+            // Announced as one thing, it does not become the other.
+            Some(intent)
+                if permitted.is_some_and(|decision| {
+                    intent.asked.is_some()
+                        && Direction::of(outlook.cores, decision.to) != intent.direction()
+                }) =>
+            {
+                Command::Abandon
+            }
             Some(intent) => match permitted {
                 Some(decision) if self.read_since(intent.planned, now) => {
                     Command::Edit { cores: decision.to }

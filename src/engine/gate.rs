@@ -260,12 +260,17 @@ impl Engine {
         })
     }
 
-    fn direction_gate(&self, now: Timestamp, direction: Direction, trial: bool) -> Option<Refusal> {
-        let learned = self.state.learned(direction);
-        let mode = match direction {
+    /// Whether the policy lets `direction` be used.
+    pub(super) fn mode(&self, direction: Direction) -> Mode {
+        match direction {
             Direction::Raising => self.policy.apply.raising,
             Direction::Lowering => self.policy.apply.lowering,
-        };
+        }
+    }
+
+    fn direction_gate(&self, now: Timestamp, direction: Direction, trial: bool) -> Option<Refusal> {
+        let learned = self.state.learned(direction);
+        let mode = self.mode(direction);
         let off = Some(Refusal {
             reason: Reason::DirectionOff,
             until: None,

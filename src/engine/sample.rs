@@ -43,6 +43,15 @@ impl Sample {
         u64::from(self.busy_mc) * 100 >= u64::from(self.online) * 1000 * 95
     }
 
+    /// Every online core was taken, by us or by the hypervisor, and more tasks wanted one. With
+    /// stolen time a VM is full long before it is 95 % busy by its own work.
+    #[must_use]
+    pub fn queued(&self) -> bool {
+        let taken = u64::from(self.busy_mc) + u64::from(self.steal_mc);
+        taken * 100 >= u64::from(self.online) * 1000 * 95
+            && self.wanted_mc() > self.online.saturating_mul(1000)
+    }
+
     /// Tasks that want a CPU besides ourselves, in thousandths of a core; 0 where unknown.
     #[must_use]
     pub fn wanted_mc(&self) -> u32 {
@@ -54,7 +63,7 @@ impl Sample {
     /// and in a saturated sample the tasks that waited.
     #[must_use]
     pub fn demand_mc(&self) -> u32 {
-        if self.saturated() {
+        if self.saturated() || self.queued() {
             self.busy_mc.max(self.wanted_mc())
         } else {
             self.busy_mc
@@ -108,4 +117,32 @@ pub struct Reading {
     pub guest: Option<GuestCpus>,
     /// The load since the reading before.
     pub sample: Result<Sample, NoSample>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_that_is_stolen_from_is_full_before_it_is_busy() {
+        let starved = Sample {
+            span_ms: 5000,
+            online: 4,
+            busy_mc: 2000,
+            steal_mc: 2000,
+            runnable_c: Some(2100),
+            pressure_bp: None,
+        };
+        assert!(starved.queued(), "twenty tasks wait on four cores");
+        assert_eq!(starved.demand_mc(), 20_000);
+        let served = Sample {
+            runnable_c: Some(300),
+            ..starved
+        };
+        assert!(
+            !served.queued(),
+            "more cores do not cure what is stolen from two tasks"
+        );
+        assert_eq!(served.demand_mc(), 2000);
+    }
 }

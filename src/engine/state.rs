@@ -216,6 +216,9 @@ pub struct Intent {
     pub overdue: bool,
     /// Posting back a raise that did not take effect.
     pub reverting: bool,
+    /// The first read that found the server unlocked with the wanted count.
+    #[serde(default)]
+    pub unlocked: Option<Timestamp>,
     /// The platform rebooted the VM for it.
     #[serde(default)]
     pub rebooted: bool,
@@ -344,7 +347,12 @@ impl State {
         last_trial.iter_mut().map(|t| &mut t.at).for_each(fix);
         if let Some(intent) = intent {
             fix(&mut intent.planned);
-            for at in [&mut intent.asked, &mut intent.sent, &mut intent.answered] {
+            for at in [
+                &mut intent.asked,
+                &mut intent.sent,
+                &mut intent.answered,
+                &mut intent.unlocked,
+            ] {
                 at.iter_mut().for_each(fix);
             }
             // Whatever was read before the restart says nothing of now.

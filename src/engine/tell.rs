@@ -37,7 +37,9 @@ impl Told {
             news = true;
             (now, now)
         });
-        if now.since(*held) >= EPISODE_ENDS || now.since(*told) >= DAY {
+        // What the operator chose, or has to do once, does not begin anew with each peak.
+        let lasting = matches!(reason, Reason::NotProven | Reason::DirectionOff);
+        if (!lasting && now.since(*held) >= EPISODE_ENDS) || now.since(*told) >= DAY {
             news = true;
         }
         *held = now;
@@ -86,7 +88,9 @@ impl Engine {
                     .news(now, refusal.reason, direction == Direction::Raising)
             {
                 let text = self.held_text(&outlook, &decision, refusal.reason);
+                let chosen = self.mode(direction) == Mode::Never;
                 let loudness = match refusal.reason {
+                    Reason::DirectionOff if chosen => Loudness::Info,
                     Reason::IdentityUnproven | Reason::DiskFull | Reason::DirectionOff => {
                         Loudness::Warning
                     }
@@ -132,8 +136,9 @@ impl Engine {
                 "it is proven again that the server id is this machine",
             ));
         }
-        if !self.disk_full && self.told.over(Reason::DiskFull) {
-            out.push(recovered("state can be written again"));
+        // The line for it comes from where it is written.
+        if !self.disk_full {
+            self.told.over(Reason::DiskFull);
         }
     }
 
@@ -209,11 +214,7 @@ impl Engine {
     fn direction_off_text(&self, direction: Direction) -> String {
         let name = direction.as_str();
         let learned = self.state.learned(direction);
-        let mode = match direction {
-            Direction::Raising => self.policy.apply.raising,
-            Direction::Lowering => self.policy.apply.lowering,
-        };
-        if mode == Mode::Never {
+        if self.mode(direction) == Mode::Never {
             format!("apply.{name} = \"never\"")
         } else if let Some(pending) = learned.pending {
             format!(

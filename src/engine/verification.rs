@@ -15,6 +15,8 @@ use std::time::Duration;
 /// After a lost answer, an unlocked server that still shows the old count this long after the
 /// edit did not get it.
 const SETTLED: Duration = Duration::from_secs(30);
+/// How long after the unlock the guest's CPUs may take to follow.
+const GUEST_FOLLOWS: Duration = Duration::from_secs(30);
 /// How often the guest's CPUs must stay as they were, in a row, before a direction is off.
 const STAYED_OFTEN: u32 = 2;
 
@@ -24,6 +26,7 @@ impl Engine {
             out.push(tell::recovered("the API answers again"));
         }
         self.api.recheck = false;
+        self.calm_edit_trouble(now, out);
         if server.locked {
             self.api.lock_poll = now.plus(poll_delay(self.api.locked_reads));
             self.api.locked_reads += 1;
@@ -45,6 +48,17 @@ impl Engine {
             };
             self.not_permitted(now, &failure, jitter, out);
         }
+        if let Some(intent) = &mut self.state.intent
+            && intent.stage == Stage::Planned
+            && intent.sent.is_some()
+            && count == intent.target()
+            && count != intent.base()
+        {
+            // It was said not to be done, and it was: ours, not somebody else's.
+            intent.stage = Stage::Accepted;
+            intent.answered = Some(now);
+            self.api.edit = None;
+        }
         if self
             .state
             .intent
@@ -54,6 +68,25 @@ impl Engine {
             self.verify(now, count, locked, out);
         } else if self.state.known_cores != Some(count) {
             self.adopt(now, count, out);
+        }
+    }
+
+    /// An outage during a change that is no longer wanted is over once the API answers again; a
+    /// missing permission is not.
+    fn calm_edit_trouble(&mut self, now: Timestamp, out: &mut Vec<Notice>) {
+        let lasting = |kind| {
+            matches!(
+                kind,
+                FailureKind::Credentials | FailureKind::Forbidden | FailureKind::Configuration
+            )
+        };
+        let over =
+            self.api.edit.as_ref().is_some_and(|trouble| {
+                !lasting(trouble.kind) && trouble.retry_at(false).reached(now)
+            });
+        if over && self.state.intent.is_none() {
+            self.api.edit = None;
+            out.push(tell::recovered("the API answers again"));
         }
     }
 
@@ -113,6 +146,15 @@ impl Engine {
         let waited = intent.sent.map_or(Duration::ZERO, |sent| now.since(sent));
         let (target, base) = (intent.target(), intent.base());
         let overdue = waited >= self.policy.apply.timeout;
+        if !locked && count == target && intent.unlocked.is_none() {
+            intent.unlocked = Some(now);
+        }
+        // The kernel follows after the unlock, and is looked at once an interval: a lock as long
+        // as the timeout must not make a late change one that failed.
+        let grace = (self.policy.apply.timeout / 2)
+            .min(GUEST_FOLLOWS)
+            .max(self.policy.sampling.interval * 2);
+        let guest_had_time = intent.unlocked.is_some_and(|at| now.since(at) >= grace);
 
         if count == target && intent.stage == Stage::Sent {
             // The answer was lost, the edit was not.
@@ -130,7 +172,7 @@ impl Engine {
         } else if count == target {
             if guest_shows(intent, guest.online) {
                 self.settled(now, out);
-            } else if overdue {
+            } else if overdue && guest_had_time {
                 self.unapplied(now, guest, out);
             }
         } else if count == base {
@@ -261,8 +303,9 @@ impl Engine {
             );
             learned.off = Some(why);
         }
-        let revert =
-            direction == Direction::Raising && self.policy.apply.unapplied == Unapplied::Revert;
+        let revert = !self.dry_run
+            && direction == Direction::Raising
+            && self.policy.apply.unapplied == Unapplied::Revert;
         if direction == Direction::Raising && !revert {
             learned.pending = Some(intent.to);
         }

@@ -89,7 +89,7 @@ impl Windows {
             span: i64::from(sample.span_ms.max(1)),
             demand_mc: sample.demand_mc().min(cap_mc),
             pressure_bp: sample.pressure_bp,
-            queued: saturated && sample.wanted_mc() > sample.online.saturating_mul(1000),
+            queued: sample.queued(),
             saturated,
         });
         let oldest = now.boottime_ms - self.keep_ms;

@@ -34,6 +34,9 @@ impl Daemon {
             .arg("run")
             .args(arguments)
             .env_remove("RUST_LOG")
+            // The sandbox does not touch the directories of a policy file.
+            .env("STATE_DIRECTORY", bed.at("state"))
+            .env("RUNTIME_DIRECTORY", bed.at("run"))
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -352,3 +352,67 @@ fn always_goes_on_whatever_was_learned() {
     world.run(10 * HOUR);
     assert!(world.asked.len() > so_far, "{:?}", world.asked);
 }
+
+#[test]
+fn a_lock_as_long_as_the_timeout_does_not_make_a_late_change_a_failed_one() {
+    let mut policy = plain();
+    policy.apply.timeout = MINUTE;
+    let mut world = overloaded(policy, 2);
+    // The unlock and the timeout fall together, and the kernel follows a look later.
+    world.lock_for = secs(63);
+    world.run(10 * MINUTE);
+    assert_eq!(world.asked, [7], "nothing is posted back");
+    assert_eq!(world.results(), [Outcome::Applied]);
+}
+
+#[test]
+fn a_dry_run_posts_nothing_back_either() {
+    let mut world = overloaded(plain(), 2);
+    world.platform = Platform::Ignores;
+    world.until(5 * MINUTE, |w| w.asked.len() == 1);
+    world.start.dry_run = true;
+    world.restart(false, false);
+    world.run(HOUR);
+    assert_eq!(
+        world.asked,
+        [7],
+        "the raise of the run before, and no edit more"
+    );
+    assert_eq!(world.results(), [Outcome::NotApplied]);
+}
+
+#[test]
+fn what_was_announced_as_a_raise_does_not_become_a_lowering() {
+    let mut world = overloaded(plain(), 2);
+    world.edit_answers = vec![FailureKind::Credentials; 40];
+    world.until(5 * MINUTE, |w| w.told().contains(&"scale_up"));
+    world.load = Load::Tasks(0.2);
+    world.run(3 * HOUR);
+    world.edit_answers.clear();
+    world.run(3 * HOUR);
+    let raise = world
+        .notices
+        .iter()
+        .find(|n| n.event.names().0 == "scale_up")
+        .unwrap();
+    let lower = world
+        .notices
+        .iter()
+        .find(|n| n.event.names().0 == "scale_down")
+        .unwrap();
+    assert_ne!(raise.decision_id, lower.decision_id);
+    assert_eq!(world.results(), [Outcome::Failed, Outcome::Applied]);
+}
+
+#[test]
+fn an_edit_that_was_called_undone_and_was_done_is_ours() {
+    let mut world = overloaded(plain(), 2);
+    world.edit_answers = vec![FailureKind::Unavailable];
+    world.until(5 * MINUTE, |w| w.told().contains(&"scale_up"));
+    // A gateway said "not now" behind which the provider had done it.
+    world.api_cores = 7;
+    world.set_guest(7);
+    world.run(5 * MINUTE);
+    assert_eq!(world.results(), [Outcome::Applied]);
+    assert_eq!(world.count("external_change", None), 0);
+}

@@ -106,3 +106,30 @@ fn what_root_writes_belongs_to_the_user_of_the_directory() {
     );
     daemon.stop();
 }
+
+/// Root runs `pause` in directories that another user owns: links that lie in wait there lead to
+/// no file of root's.
+#[test]
+fn a_link_in_the_directories_leads_root_nowhere() {
+    if !geteuid().is_root() {
+        say_skipped("links against root: it needs root");
+        return;
+    }
+    let place = Place::new();
+    let _api = wanting(&place);
+    let victim = place.at("victim");
+    fs::write(&victim, "root's own").unwrap();
+    for (dir, names) in [
+        ("state", ["state.json.new", "state.json", "history.jsonl"]),
+        ("run", ["state.json.new", "pid.new", "pid"]),
+    ] {
+        fs::create_dir(place.at(dir)).unwrap();
+        chown(place.at(dir), Some(NOBODY), Some(NOBODY)).unwrap();
+        for name in names {
+            std::os::unix::fs::symlink(&victim, place.at(dir).join(name)).unwrap();
+        }
+    }
+    let _refused_or_not = place.run(&["pause"]);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "root's own");
+    assert_eq!(fs::metadata(&victim).unwrap().uid(), 0);
+}
