@@ -47,6 +47,14 @@ pub enum Ask {
 }
 
 impl Ask {
+    /// Reads a request as it came.
+    ///
+    /// # Errors
+    /// What was not understood.
+    pub fn read(text: &[u8]) -> Result<Ask, String> {
+        serde_json::from_slice(text).map_err(|error| format!("not understood: {error}"))
+    }
+
     /// What it tells the engine; `None` where it only asks.
     #[must_use]
     pub fn operator(&self) -> Option<Operator> {
@@ -123,9 +131,9 @@ async fn client(mut stream: UnixStream, daemon: mpsc::Sender<Request>) -> io::Re
             read => text.extend_from_slice(&byte[..read]),
         }
     }
-    let answer = match serde_json::from_slice::<Ask>(&text) {
+    let answer = match Ask::read(&text) {
         Ok(ask) => relay(ask, &daemon).await,
-        Err(error) => Answer::Error(format!("not understood: {error}")),
+        Err(why) => Answer::Error(why),
     };
     let mut reply = serde_json::to_vec(&answer)?;
     reply.push(b'\n');
