@@ -173,6 +173,26 @@ proptest! {
             }
         }
     }
+
+    /// What the policy file's proof says of all counts holds for those that the platform has.
+    #[test]
+    fn a_policy_that_cannot_flap_on_all_counts_cannot_on_some_of_them(seed: u64) {
+        let mut dice = Dice(seed);
+        let mut policy = any_policy(&mut dice);
+        // Near the edge: else nearly every random policy is refused at once.
+        policy.up.target = policy.up.utilization * dice.between(0.7, 1.05);
+        policy.down.utilization = policy.up.target * dice.between(0.7, 1.05);
+        policy.limits.allowed_cores.clear();
+        prop_assume!(find_flap(&policy, &allowed(&policy)).is_none());
+        for _ in 0..20 {
+            let all = policy.limits.min_cores..=policy.limits.max_cores;
+            policy.limits.allowed_cores = all.filter(|_| dice.chance(0.5)).collect();
+            if !policy.limits.allowed_cores.is_empty() {
+                let some = allowed(&policy);
+                prop_assert_eq!(find_flap(&policy, &some), None, "{:?}", some);
+            }
+        }
+    }
 }
 
 /// Whether the example holds for the demand as a sample carries it: rounded to a thousandth, and

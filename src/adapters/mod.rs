@@ -3,9 +3,11 @@
 pub mod api_key;
 pub mod clock;
 pub mod control;
+pub mod cpu_hotplug;
 pub mod glesys;
 pub mod ledger;
 pub mod machine;
+pub mod pinning;
 pub mod proc_reader;
 pub mod sampler;
 pub mod service_manager;

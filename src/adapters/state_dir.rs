@@ -19,17 +19,20 @@ const FORMAT: u32 = 1;
 /// The oldest format whose readers understand what this version writes.
 const READABLE_BY: u32 = 1;
 const STATE: &str = "state.json";
+const PID: &str = "pid";
 /// A state file is a few KB; anything far larger is not ours.
 const LARGEST: u64 = 1 << 20;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
-    /// It cannot be made or opened.
-    #[error(
-        "state directory {path}: {source}; it must exist and be writable by this user (state_dir in the policy file, or $STATE_DIRECTORY)"
-    )]
+    /// One of the two directories cannot be made, opened or written.
+    #[error("{what} {path}: {source}; it must exist and be writable by this user ({mend})")]
     Directory {
+        /// What it is for.
+        what: &'static str,
+        /// Where it is named.
+        mend: &'static str,
         /// Which.
         path: PathBuf,
         /// Why.
@@ -167,6 +170,17 @@ impl StateDir {
         Ok((store, found))
     }
 
+    /// The state of `owner` as it is on disk, for who only looks: nothing is locked, made or set
+    /// aside. `None` where there is none, or it cannot be read.
+    #[must_use]
+    pub fn look(dir: &Path, runtime_dir: &Path, owner: &Owner) -> Option<State> {
+        [dir, runtime_dir]
+            .into_iter()
+            .filter_map(|place| read_document(&place.join(STATE), owner).ok().flatten())
+            .max_by_key(|(header, _)| header.generation)
+            .map(|(_, body)| body.state)
+    }
+
     fn write_to(&self, dir: &Path, state: &State) -> io::Result<()> {
         let document = Document {
             format: FORMAT,
@@ -231,8 +245,24 @@ impl StateStore for StateDir {
 /// Takes the lock of the directory itself: no file has to be made, so a full disk is no obstacle.
 fn lock(dir: &Path, runtime_dir: &Path) -> Result<File, StateDirError> {
     let wrong = |path: &Path| {
+        let (what, mend) = if path == dir {
+            (
+                "state directory",
+                "state_dir in the policy file, or $STATE_DIRECTORY",
+            )
+        } else {
+            (
+                "run-time directory",
+                "runtime_dir in the policy file, or $RUNTIME_DIRECTORY",
+            )
+        };
         let path = path.to_owned();
-        move |source| StateDirError::Directory { path, source }
+        move |source| StateDirError::Directory {
+            what,
+            mend,
+            path,
+            source,
+        }
     };
     for each in [dir, runtime_dir] {
         fs::DirBuilder::new()
@@ -241,16 +271,22 @@ fn lock(dir: &Path, runtime_dir: &Path) -> Result<File, StateDirError> {
             .create(each)
             .map_err(wrong(each))?;
     }
+    // A full disk is worked around, see `save`; a directory that is never going to be writable is
+    // a mistake that must not hide behind that.
+    let may_write = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    let effective = rustix::fs::AtFlags::EACCESS;
+    rustix::fs::accessat(rustix::fs::CWD, dir, may_write, effective)
+        .map_err(|errno| wrong(dir)(errno.into()))?;
     let file = File::open(dir).map_err(wrong(dir))?;
-    let pid_file = runtime_dir.join("pid");
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             // Only to be named by a second daemon; without it the lock holds all the same.
-            let _unnamed = fs::write(&pid_file, format!("{}\n", std::process::id()));
+            let pid = format!("{}\n", std::process::id());
+            let _unnamed = replace(runtime_dir, PID, pid.as_bytes());
             Ok(file)
         }
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            let pid = fs::read_to_string(&pid_file).unwrap_or_default();
+            let pid = fs::read_to_string(runtime_dir.join(PID)).unwrap_or_default();
             let holder = match pid.trim() {
                 "" => String::new(),
                 pid => format!(" (process {pid})"),

@@ -57,9 +57,9 @@ pub fn run(config: Option<&Path>, since: Option<Duration>, json: bool) -> Exit {
     }
     if history.unreadable > 0 {
         complain(format_args!(
-            "{} lines of {} are no records and were passed over",
-            history.unreadable,
-            dir.join(ledger::NAME).display()
+            "{}: lines that are no records, and were passed over: {}",
+            dir.join(ledger::NAME).display(),
+            history.unreadable
         ));
     }
     Exit::Done

@@ -11,6 +11,7 @@ mod sandbox;
 mod status;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -127,11 +128,11 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// Stop before the network
+    /// Stop before the network: only the policy file, the key and the certificates
     #[arg(long)]
     offline: bool,
-    /// Show the policy in force
-    #[arg(long)]
+    /// Show the policy in force, as a policy file, and do nothing else
+    #[arg(long, conflicts_with_all = ["offline", "prove_lowering", "confirm_identity"])]
     print: bool,
     /// Try one step down and back, after asking
     #[arg(long, conflicts_with = "offline")]
@@ -177,5 +178,11 @@ pub fn main() -> Exit {
 
 /// Says on standard error why a command failed.
 fn complain(text: impl std::fmt::Display) {
-    eprintln!("glesys-autoscaler: {text}");
+    // Not `eprintln!`, which panics where the other end of a pipe is closed.
+    let _unheard = writeln!(std::io::stderr(), "glesys-autoscaler: {text}");
+}
+
+/// Says on standard output what was done. A reader who has gone does not undo it.
+fn say(text: impl std::fmt::Display) {
+    let _unheard = writeln!(std::io::stdout(), "{text}");
 }

@@ -1,6 +1,6 @@
 //! `pause` and `resume`: told to the running daemon, or written for the next one.
 
-use super::{Exit, complain, place};
+use super::{Exit, complain, place, say};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::control::{self, Ask};
 use crate::adapters::machine::Facts;
@@ -8,7 +8,7 @@ use crate::adapters::state_dir::{Owner, StateDir};
 use crate::config::{self, Config};
 use crate::engine::record::Direction;
 use crate::engine::span;
-use crate::engine::state::{Pause, State};
+use crate::engine::state::{Confirmed, Pause, State};
 use crate::ports::{Clock, StateStore};
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub fn pause(config: Option<&Path>, length: Option<Duration>) -> Exit {
         } else {
             ", from the next start of the daemon on"
         };
-        println!("changes are paused {until}{when}");
+        say(format_args!("changes are paused {until}{when}"));
     })
 }
 
@@ -51,10 +51,16 @@ pub fn resume(config: Option<&Path>, raising: bool, lowering: bool) -> Exit {
             ", from the next start of the daemon on"
         };
         match (raising, lowering) {
-            (false, false) => println!("changes go on{when}"),
-            (true, false) => println!("what was learned of raising is forgotten{when}"),
-            (false, true) => println!("what was learned of lowering is forgotten{when}"),
-            (true, true) => println!("what was learned of both directions is forgotten{when}"),
+            (false, false) => say(format_args!("changes go on{when}")),
+            (true, false) => say(format_args!(
+                "what was learned of raising is forgotten{when}"
+            )),
+            (false, true) => say(format_args!(
+                "what was learned of lowering is forgotten{when}"
+            )),
+            (true, true) => say(format_args!(
+                "what was learned of both directions is forgotten{when}"
+            )),
         }
     })
 }
@@ -102,13 +108,13 @@ fn tell_daemon(runtime_dir: &Path, asks: &[Ask]) -> Result<bool, String> {
 }
 
 /// No daemon runs: its state is changed in place, under its lock.
-fn offline(config: &Config, asks: &[Ask]) -> Result<(), String> {
+pub fn offline(config: &Config, asks: &[Ask]) -> Result<(), String> {
     let clock = SystemClock::new();
     let now = clock.now();
     let facts = Facts::read(Path::new("/")).map_err(|e| e.to_string())?;
     let owner = Owner {
         server_id: config.api.server_id.clone(),
-        machine_id: facts.machine_id,
+        machine_id: facts.machine_id.clone(),
     };
     let (mut store, found) = StateDir::open(
         &place::state_dir(config),
@@ -138,7 +144,13 @@ fn offline(config: &Config, asks: &[Ask]) -> Result<(), String> {
             }
             Ask::Resume => state.pause = None,
             Ask::Forget { direction } => state.learned_mut(*direction).worked(),
-            Ask::Status | Ask::Confirm | Ask::Prove => {}
+            Ask::Confirm => {
+                state.confirmed = Some(Confirmed {
+                    machine_id: facts.machine_id.clone(),
+                    macs: facts.macs.clone(),
+                })
+            }
+            Ask::Status | Ask::Prove => {}
         }
     }
     store

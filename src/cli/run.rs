@@ -1,10 +1,10 @@
 //! `run`: the daemon on the real machine, against the real API.
 
 use super::{Exit, complain, place};
-use crate::adapters::api_key::{ApiKey, CREDENTIAL_DIRECTORY, KeySources, VARIABLE};
+use crate::adapters::api_key::{ApiKey, CREDENTIAL_DIRECTORY, KeyError, KeySources, VARIABLE};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::control;
-use crate::adapters::glesys::{AddressFamily, CallBudget, Glesys, Options};
+use crate::adapters::glesys::{AddressFamily, BuildError, CallBudget, Glesys, Options};
 use crate::adapters::machine::Facts;
 use crate::adapters::sampler::{self, RealSampler};
 use crate::adapters::service_manager::ServiceManager;
@@ -26,7 +26,7 @@ const CALLS_AT_ONCE: u32 = 15;
 /// In the long run.
 const CALL_EVERY: Duration = Duration::from_secs(10);
 /// Requests that may wait for the loop.
-const REQUESTS: usize = 16;
+pub const REQUESTS: usize = 16;
 
 pub fn run(config_file: Option<&Path>, dry_run: bool) -> Exit {
     let file = place::policy_file(config_file);
@@ -38,7 +38,8 @@ pub fn run(config_file: Option<&Path>, dry_run: bool) -> Exit {
         }
     };
     keep_out_of_core_dumps();
-    let api = match client(&config) {
+    let key = api_key(&config).map_err(|error| error.to_string());
+    let api = match key.and_then(|key| client(&config, key).map_err(|error| error.to_string())) {
         Ok(api) => api,
         Err(why) => {
             complain(why);
@@ -96,6 +97,17 @@ pub async fn serve<A: CloudApi>(
     notifier: impl Notifier,
     api: &A,
 ) -> Exit {
+    serve_requests(shell, sampler, notifier, api, mpsc::channel(REQUESTS)).await
+}
+
+/// As [`serve`], where the caller too has something to ask of the loop.
+pub async fn serve_requests<A: CloudApi>(
+    shell: Shell<'_>,
+    sampler: impl Sampler,
+    notifier: impl Notifier,
+    api: &A,
+    (requests, inbox): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
+) -> Exit {
     let Prepared {
         engine,
         notices,
@@ -107,7 +119,6 @@ pub async fn serve<A: CloudApi>(
             return Exit::Failed;
         }
     };
-    let (requests, inbox) = mpsc::channel(REQUESTS);
     if let Err(error) = signals::forward(&requests) {
         complain(format_args!("cannot handle signals: {error}"));
         return Exit::Failed;
@@ -230,14 +241,17 @@ pub fn api_is_loopback(url: &str) -> bool {
     }
 }
 
-/// The client of the policy file, with its key.
-pub fn client(config: &Config) -> Result<Glesys, String> {
-    let key = ApiKey::load(KeySources {
+/// The API key, from the first of its three places that exists.
+pub fn api_key(config: &Config) -> Result<ApiKey, KeyError> {
+    ApiKey::load(KeySources {
         credentials_directory: std::env::var_os(CREDENTIAL_DIRECTORY).map(PathBuf::from),
         key_file: Some(config.api.key_file.clone()),
         environment: std::env::var_os(VARIABLE),
     })
-    .map_err(|error| error.to_string())?;
+}
+
+/// The client of the policy file, with this key.
+pub fn client(config: &Config, key: ApiKey) -> Result<Glesys, BuildError> {
     Glesys::new(Options {
         url: config.api.url.clone(),
         project: config.api.project.clone(),
@@ -253,7 +267,6 @@ pub fn client(config: &Config) -> Result<Glesys, String> {
         // The engine spaces its calls; this is the guard behind it.
         calls: CallBudget::new(CALLS_AT_ONCE, CALL_EVERY),
     })
-    .map_err(|error| error.to_string())
 }
 
 /// The sampler of this machine.
@@ -285,8 +298,34 @@ fn reloaded(
 }
 
 /// The key is in this process's memory: no core dump, no other process of the same user reads it.
-fn keep_out_of_core_dumps() {
+pub fn keep_out_of_core_dumps() {
     // Where the kernel refuses, the unit's LimitCORE=0 is still there.
     let _refused =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_api_on_this_machine_lets_loopback_addresses_count() {
+        for url in [
+            "http://127.0.0.1:8080",
+            "https://127.0.0.1",
+            "https://localhost:4443/api",
+            "https://[::1]",
+        ] {
+            assert!(api_is_loopback(url), "{url}");
+        }
+        for url in [
+            "https://api.glesys.com",
+            "https://localhost.example.com",
+            "https://192.0.2.1",
+            "https://[2001:db8::1]",
+            "",
+        ] {
+            assert!(!api_is_loopback(url), "{url}");
+        }
+    }
 }

@@ -53,6 +53,7 @@ impl Engine {
             answered: None,
             overdue: false,
             reverting: false,
+            rebooted: false,
             polls: 0,
             next_poll: now,
         });
@@ -246,6 +247,9 @@ impl Engine {
         ) {
             self.state.last_change = Some(now);
             self.state.outside_since = None;
+        }
+        // Only added cores serve what had piled up; after a lowering `down.cooldown` is the wait.
+        if result == Outcome::Applied && intent.direction() == Direction::Raising {
             self.backlog = Backlog::Draining;
         }
         let record = Record {

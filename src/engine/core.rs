@@ -27,11 +27,11 @@ const ALLOWED_RETRY: Duration = Duration::from_secs(24 * 3600);
 /// rule begins when the backlog is gone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Backlog {
-    /// Nothing changed yet in this run.
+    /// Nothing was raised yet in this run.
     None,
-    /// Since the change every sample was saturated.
+    /// Since the raise every sample was saturated.
     Draining,
-    /// The first sample after the change that was not.
+    /// The first sample after the raise that was not.
     Drained(Timestamp),
 }
 
@@ -49,13 +49,15 @@ pub struct Engine {
     pub(super) windows: Windows,
     pub(super) guest: Option<GuestCpus>,
     pub(super) latest: Option<(Timestamp, Sample)>,
-    /// Work that had piled up before the last change; see [`Backlog`].
+    /// Work that had piled up before the last raise; see [`Backlog`].
     pub(super) backlog: Backlog,
     /// Looks in a row that gave no sample, and why the last did not.
     pub(super) missed: (u32, Option<NoSample>),
     pub(super) api: ApiView,
     pub(super) disk_full: bool,
     pub(super) told: Told,
+    /// A trial of lowering is to begin once the platform's counts are read.
+    pub(super) trial_asked: bool,
     jitter_seed: u64,
     calls: u64,
 }
@@ -93,6 +95,7 @@ impl Engine {
             },
             disk_full: false,
             told: Told::default(),
+            trial_asked: false,
             jitter_seed: start.jitter_seed,
             calls: 0,
         };
@@ -151,6 +154,9 @@ impl Engine {
                     && !counts.is_empty()
                 {
                     self.api.allowed = Some(counts);
+                }
+                if std::mem::take(&mut self.trial_asked) {
+                    self.begin_trial(now);
                 }
             }
             Event::Day(day) => {
@@ -267,6 +273,8 @@ impl Engine {
                 None if self.may_yet_pass(outlook) => Command::Wait,
                 None => Command::Abandon,
             },
+            // The platform's list is the authority on legal counts: never guess before it was asked.
+            None if self.allowed_unasked() => Command::ReadAllowedCores,
             None => match permitted {
                 Some(decision) => Command::Plan(decision),
                 None if self.allowed_due(now) => Command::ReadAllowedCores,
@@ -284,9 +292,15 @@ impl Engine {
     }
 
     fn allowed_due(&self, now: Timestamp) -> bool {
-        self.api.seen.is_some()
-            && self.api.read.is_none()
-            && self.api.allowed_due.is_none_or(|at| at.reached(now))
+        self.allowed_unasked()
+            || self.api.seen.is_some()
+                && self.api.read.is_none()
+                && self.api.allowed_due.is_some_and(|at| at.reached(now))
+    }
+
+    /// The counts were not asked for in this run, or one of them was refused since.
+    fn allowed_unasked(&self) -> bool {
+        self.api.seen.is_some() && self.api.read.is_none() && self.api.allowed_due.is_none()
     }
 
     /// Whether the API was read after `since`, and recently enough to edit on it.
@@ -339,13 +353,7 @@ impl Engine {
         }
         match reading.sample {
             Ok(sample) => {
-                let cap = self
-                    .policy
-                    .limits
-                    .max_cores
-                    .saturating_add(8)
-                    .saturating_mul(1000);
-                self.windows.push(now, &sample, cap);
+                self.windows.push(now, &sample, self.most_demand_mc());
                 self.latest = Some((now, sample));
                 if self.backlog == Backlog::Draining && !sample.saturated() {
                     self.backlog = Backlog::Drained(now);
@@ -354,6 +362,12 @@ impl Engine {
             }
             Err(why) => self.missed = (self.missed.0.saturating_add(1), Some(why)),
         }
+    }
+
+    /// The most demand that is believed: a queue of hundreds must not size a VM beyond its limits.
+    pub(super) fn most_demand_mc(&self) -> u32 {
+        let most = self.policy.limits.max_cores.saturating_add(8);
+        most.saturating_mul(1000)
     }
 
     fn issue(&mut self, now: Timestamp, command: Command, out: &mut Vec<Notice>) {

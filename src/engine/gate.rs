@@ -78,20 +78,9 @@ impl Engine {
     pub fn outlook(&self, now: Timestamp) -> Outlook {
         let cores = self.cores();
         let allowed = self.allowed_counts(now);
-        let evidence = Evidence::gather(&self.policy, &self.windows, now);
-        let mut wish = decide(
-            &self.policy,
-            &allowed,
-            cores,
-            &evidence,
-            self.windows.saturated(),
-        );
+        let (evidence, mut wish) = self.rules(now, cores, &allowed);
         if let Some(trial) = &self.state.trial {
-            let to = if trial.returning {
-                trial.original
-            } else {
-                trial.tried
-            };
+            let to = trial.next();
             wish.decision = (to != cores).then(|| Decision {
                 to,
                 reason: Reason::NotProven,
@@ -106,7 +95,7 @@ impl Engine {
         }
         let refusal = match &wish.decision {
             Some(decision) => self.gate(now, cores, decision, &wish),
-            None => self.idle_reason(cores, &allowed, &wish),
+            None => self.idle_reason(now, cores, &allowed, &wish),
         };
         Outlook {
             cores,
@@ -116,8 +105,45 @@ impl Engine {
         }
     }
 
-    fn idle_reason(&self, cores: u32, allowed: &AllowedCounts, wish: &Wish) -> Option<Refusal> {
+    /// What the rules want at `now`, were there no trial.
+    pub(super) fn rules(
+        &self,
+        now: Timestamp,
+        cores: u32,
+        allowed: &AllowedCounts,
+    ) -> (Evidence, Wish) {
+        let evidence = Evidence::gather(&self.policy, &self.windows, now);
+        let wish = decide(
+            &self.policy,
+            allowed,
+            cores,
+            &evidence,
+            self.windows.saturated(),
+        );
+        (evidence, wish)
+    }
+
+    fn idle_reason(
+        &self,
+        now: Timestamp,
+        cores: u32,
+        allowed: &AllowedCounts,
+        wish: &Wish,
+    ) -> Option<Refusal> {
         let limits = &self.policy.limits;
+        if wish.blind == Some(Reason::Warming) {
+            let policy = &self.policy;
+            let windows = [policy.up.window, policy.down.window];
+            // The next window that begins to decide.
+            let until = windows
+                .into_iter()
+                .filter_map(|span| self.windows.full_at(now, span))
+                .min_by_key(|at| at.boottime_ms);
+            return Some(Refusal {
+                reason: Reason::Warming,
+                until,
+            });
+        }
         let reason = if let Some(blind) = wish.blind {
             blind
         } else if cores > limits.max_cores {
@@ -160,13 +186,10 @@ impl Engine {
         if let Err(reason) = self.identity() {
             return refuse(reason, None);
         }
-        if self
-            .state
-            .intent
-            .as_ref()
-            .is_some_and(|i| i.stage != Stage::Planned)
+        if let Some(intent) = &self.state.intent
+            && intent.stage != Stage::Planned
         {
-            return refuse(Reason::InFlight, None);
+            return refuse(Reason::InFlight, Some(intent.next_poll));
         }
         if seen.server.locked {
             return refuse(Reason::Locked, Some(self.api.lock_poll));
@@ -296,8 +319,7 @@ impl Engine {
         Err(Reason::IdentityUnproven)
     }
 
-    /// Whether the memory that the kernel sees is that of the server: a little less than the
-    /// nominal size, since the kernel keeps some for itself.
+    /// Whether the memory that the kernel sees is that of the server.
     #[must_use]
     pub fn memory_matches(&self) -> bool {
         let nominal = self
@@ -305,9 +327,14 @@ impl Engine {
             .seen
             .as_ref()
             .and_then(|seen| seen.server.memory_mb);
-        nominal.is_some_and(|nominal| {
-            let seen = self.machine.memory_mb;
-            seen * 100 >= nominal * 80 && seen * 100 <= nominal * 102
-        })
+        nominal.is_some_and(|nominal| memory_fits(self.machine.memory_mb, nominal))
     }
+}
+
+/// Whether a kernel that sees `seen` MB may run on a server of `nominal` MB: it keeps some for
+/// itself from the start.
+#[must_use]
+pub fn memory_fits(seen: u64, nominal: u64) -> bool {
+    let (seen, nominal) = (u128::from(seen), u128::from(nominal));
+    seen * 100 >= nominal * 80 && seen * 100 <= nominal * 102
 }

@@ -91,11 +91,14 @@ pub struct DayCount {
 }
 
 impl DayCount {
-    /// Moves on to `day`. A day that lies before the counted one is a clock set back and gives
-    /// no fresh allowance.
+    /// Moves on to `day`. The day before the counted one is a clock that was set back over
+    /// midnight: no fresh allowance, neither then nor when that midnight comes again. A day further
+    /// back is a clock that had been wrong: counting goes on from there.
     pub fn turn(&mut self, day: Day) {
         if day.number > self.number {
             self.changes = 0;
+        } else if day.number == self.number.saturating_sub(1) {
+            return;
         }
         self.number = day.number;
     }
@@ -213,6 +216,9 @@ pub struct Intent {
     pub overdue: bool,
     /// Posting back a raise that did not take effect.
     pub reverting: bool,
+    /// The platform rebooted the VM for it.
+    #[serde(default)]
+    pub rebooted: bool,
     /// Reads since the edit was sent, for the growing pause between them.
     pub polls: u32,
     /// When to read next.
@@ -246,7 +252,7 @@ impl Intent {
 }
 
 /// The trial of lowering: one step and back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trial {
     /// The count to give back.
     pub original: u32,
@@ -256,8 +262,23 @@ pub struct Trial {
     pub returning: bool,
     /// A lowering took effect in it.
     pub lowered: bool,
+    /// How the first step ended, for a person.
+    #[serde(default)]
+    pub first: String,
     /// When it began.
     pub since: Timestamp,
+}
+
+impl Trial {
+    /// The count to go to next.
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        if self.returning {
+            self.original
+        } else {
+            self.tried
+        }
+    }
 }
 
 /// How a trial ended.

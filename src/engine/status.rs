@@ -71,7 +71,7 @@ pub struct Status {
     pub raising: Learned,
     /// What was learned of lowering.
     pub lowering: Learned,
-    /// A trial of lowering is under way.
+    /// A trial of lowering is under way, or about to begin.
     pub trial: bool,
     /// How the last trial ended.
     pub last_trial: Option<TrialResult>,
@@ -88,6 +88,7 @@ impl Engine {
         let recent = self.latest.filter(|(at, _)| {
             now.since(*at) <= super::window::Windows::stale_after(self.policy.sampling.interval)
         });
+        let most = self.most_demand_mc();
         let seconds = |at: Timestamp| at.until(now).as_secs();
         let trouble = self.api.read.as_ref().or(self.api.edit.as_ref());
         Status {
@@ -100,7 +101,7 @@ impl Engine {
             demand: evidence
                 .recent
                 .fresh()
-                .or(recent.map(|(_, s)| f64::from(s.demand_mc()) / 1000.0)),
+                .or(recent.map(|(_, s)| f64::from(s.demand_mc().min(most)) / 1000.0)),
             demand_mean: evidence.demand.fresh(),
             demand_busiest_minute: evidence.busiest_minute.fresh(),
             steal: recent.map(|(_, s)| f64::from(s.steal_mc) / 1000.0),
@@ -127,7 +128,7 @@ impl Engine {
             lowering_proven: self.state.lowering_proven,
             raising: self.state.raising.clone(),
             lowering: self.state.lowering.clone(),
-            trial: self.state.trial.is_some(),
+            trial: self.state.trial.is_some() || self.trial_asked,
             last_trial: self.state.last_trial.clone(),
             policy_hash: self.policy_hash.clone(),
         }

@@ -82,6 +82,7 @@ impl Engine {
         let Some(before) = before else {
             return;
         };
+        self.overtake_trial(now, count);
         self.state.last_change = Some(now);
         let limits = &self.policy.limits;
         let outside = count < limits.min_cores || count > limits.max_cores;
@@ -133,8 +134,12 @@ impl Engine {
                 self.unapplied(now, guest, out);
             }
         } else if count == base {
-            if intent.stage == Stage::Sent && waited >= SETTLED && intent.polls >= 2 {
-                self.never_arrived(now, out);
+            if intent.stage == Stage::Sent {
+                // Nobody accepted it: however short `apply.timeout` is, that is no evidence
+                // against the platform.
+                if waited >= SETTLED && intent.polls >= 2 {
+                    self.never_arrived(now, out);
+                }
             } else if overdue {
                 let detail = format!("the API accepted it and still shows {count} cores");
                 self.give_up(now, count, detail, out);
@@ -156,13 +161,36 @@ impl Engine {
                     .to_owned(),
             )
         } else {
-            self.state.learned_mut(intent.direction()).worked();
-            if intent.direction() == Direction::Lowering {
-                self.state.lowering_proven = true;
+            let evidence = self.took_effect(&intent);
+            if evidence.is_ok() {
+                self.state.learned_mut(intent.direction()).worked();
+                if intent.direction() == Direction::Lowering {
+                    self.state.lowering_proven = true;
+                    self.state.trial.iter_mut().for_each(|t| t.lowered = true);
+                }
             }
-            (Outcome::Applied, String::new())
+            let detail = evidence.err().unwrap_or_default();
+            (Outcome::Applied, detail.to_owned())
         };
         self.close(now, intent, outcome, detail, out);
+    }
+
+    /// Whether a change that both witnesses show is evidence that the platform changes a running
+    /// VM; else why it is none.
+    fn took_effect(&self, intent: &Intent) -> Result<(), &'static str> {
+        let guest = self.guest.unwrap_or_default();
+        let before = (intent.guest_online, intent.guest_present);
+        // `asked` is on this boot's clock: before the boot it is negative.
+        if intent.rebooted {
+            // It took effect, and no next one may: what the reboot taught stays.
+            Err("the platform rebooted the VM for it")
+        } else if intent.asked.is_some_and(|asked| asked.boottime_ms < 0) {
+            Err("by a reboot of the VM")
+        } else if (guest.online, guest.present) == before {
+            Err("the VM had that many CPUs before")
+        } else {
+            Ok(())
+        }
     }
 
     fn never_arrived(&mut self, now: Timestamp, out: &mut Vec<Notice>) {
@@ -292,7 +320,7 @@ impl Engine {
 
     /// At the begin of a run in another boot: did our edit reboot the VM?
     pub(super) fn judge_reboot(&mut self, stopped: bool, out: &mut Vec<Notice>) {
-        let Some(intent) = &self.state.intent else {
+        let Some(intent) = &mut self.state.intent else {
             return;
         };
         let (Some(asked), true) = (intent.asked, intent.in_flight()) else {
@@ -303,6 +331,7 @@ impl Engine {
         if stopped || asked.boottime_ms > 0 || to_boot > LOCK_WINDOW {
             return;
         }
+        intent.rebooted = true;
         let direction = intent.direction();
         let why = format!(
             "the VM was rebooted {} after the change {} → {} was asked for, with no shutdown from inside",

@@ -103,6 +103,15 @@ impl Windows {
         (interval * 3).max(interval + Duration::from_secs(5))
     }
 
+    /// When samples will have been taken for all of `span`, if that is still to come.
+    #[must_use]
+    pub fn full_at(&self, now: Timestamp, span: Duration) -> Option<Timestamp> {
+        let first = self.points.first()?;
+        let left = first.end - first.span + ms(span) - now.boottime_ms;
+        let left = u64::try_from(left).ok().filter(|left| *left > 0)?;
+        Some(now.plus(Duration::from_millis(left)))
+    }
+
     /// Mean demand of the last `span`, in cores.
     #[must_use]
     pub fn demand(&self, now: Timestamp, span: Duration) -> Summary<f64> {

@@ -271,6 +271,10 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
         if !records.is_empty() {
             crash::point("closed");
         }
+        let asked = |n: &Notice| matches!(n.event, EventKind::ScaleUp | EventKind::ScaleDown);
+        if notices.iter().any(asked) {
+            crash::point("asked");
+        }
         for notice in &notices {
             journal::write(&self.server_id, notice);
         }

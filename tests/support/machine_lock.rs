@@ -42,12 +42,21 @@ pub struct MachineLock {
 }
 
 impl MachineLock {
-    /// Waits up to five minutes for the test that has it.
+    /// Waits up to five minutes for the tests that have it.
     pub fn take() -> Self {
+        Self::lock(FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// For a test that must not see the machine change: together with others like it.
+    pub fn share() -> Self {
+        Self::lock(FlockOperation::NonBlockingLockShared)
+    }
+
+    fn lock(how: FlockOperation) -> Self {
         let path = std::env::temp_dir().join("glesys-autoscaler-machine.lock");
         let file = open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         for _ in 0..3000 {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match flock(&file, how) {
                 Ok(()) => return Self { _file: file },
                 Err(e) if e == rustix::io::Errno::WOULDBLOCK => {
                     thread::sleep(Duration::from_millis(100));

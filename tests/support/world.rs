@@ -146,6 +146,25 @@ pub struct World {
     /// A command that the fault injection answers in a special way: next edits.
     pub edit_answers: Vec<FailureKind>,
     pub applied_after_loss: bool,
+    /// At the next edit the server turns out to be locked, for so long.
+    pub lock_at_edit: Option<Duration>,
+    /// What every read fails with.
+    pub read_fails: Option<FailureKind>,
+    /// `server/allowedarguments` is not permitted.
+    pub allowed_fails: bool,
+    /// `Retry-After` of the next failures.
+    pub retry_after: Option<Duration>,
+    /// The counts of all edits that were sent, in order, whatever came of them.
+    pub asked: Vec<u32>,
+    /// Addresses and memory of the server as the API shows them.
+    pub addresses: Vec<std::net::IpAddr>,
+    pub memory_mb: Option<u64>,
+    /// Share of the time in which some task waits; `None`: the kernel does not say.
+    pub pressure: Option<f64>,
+    /// Nothing can be sampled.
+    pub blind: bool,
+    /// How far the wall clock goes on during a reboot, in milliseconds.
+    pub reboot_takes: i64,
     locked_until: Timestamp,
     target: Option<u32>,
     last_good_sample: Option<Timestamp>,
@@ -167,12 +186,17 @@ pub fn machine() -> Machine {
 
 impl World {
     pub fn new(policy: Policy, cores: u32, seed: u64) -> World {
+        World::begun(policy, cores, seed, |_| {})
+    }
+
+    /// A world whose engine began in another way than from nothing.
+    pub fn begun(policy: Policy, cores: u32, seed: u64, change: impl FnOnce(&mut Start)) -> World {
         // Long after boot: the grace is over unless a scenario reboots.
         let now = Timestamp {
             boottime_ms: 10 * DAY_MS,
             wall_ms: 1_790_000_000_000,
         };
-        let start = Start {
+        let mut start = Start {
             policy: policy.clone(),
             policy_hash: "test".to_owned(),
             engine_version: "test".to_owned(),
@@ -184,6 +208,7 @@ impl World {
             careful: false,
             jitter_seed: seed,
         };
+        change(&mut start);
         let (engine, notices) = Engine::start(now, start.clone());
         World {
             now,
@@ -210,6 +235,16 @@ impl World {
             started: now,
             edit_answers: Vec::new(),
             applied_after_loss: false,
+            lock_at_edit: None,
+            read_fails: None,
+            allowed_fails: false,
+            retry_after: None,
+            asked: Vec::new(),
+            addresses: vec![ADDRESS.into()],
+            memory_mb: Some(4096),
+            pressure: None,
+            blind: false,
+            reboot_takes: 30_000,
             locked_until: now,
             target: None,
             last_good_sample: None,
@@ -254,10 +289,23 @@ impl World {
             self.midnight_offset = today;
             self.feed(Event::Day(day(self.now)));
         }
+        self.note_day();
         self.platform_works();
         let reading = self.reading(elapsed, interval);
         self.feed(Event::Tick(reading));
         self.drive();
+    }
+
+    /// A midnight gives a fresh allowance once, however often the clock is set back over it. Two
+    /// days back is a clock that had been wrong.
+    fn note_day(&mut self) {
+        let today = self.now.wall_ms.div_euclid(DAY_MS);
+        let (counted, edits) = self.edits_today;
+        if today > counted {
+            self.edits_today = (today, 0);
+        } else if today < counted - 1 {
+            self.edits_today = (today, edits);
+        }
     }
 
     fn platform_works(&mut self) {
@@ -268,7 +316,11 @@ impl World {
             match self.platform {
                 Platform::Live => self.set_guest(target),
                 Platform::Ignores => {}
-                Platform::StaysOffline => self.guest.present = self.guest.present.max(target),
+                Platform::StaysOffline => {
+                    let online = self.guest.online.min(target);
+                    self.set_guest(online);
+                    self.guest.present = target;
+                }
             }
         }
     }
@@ -303,7 +355,7 @@ impl World {
             Err(NoSample::OnlineChanged)
         } else if gap {
             Err(NoSample::Gap)
-        } else if self.dice.chance(self.faults.samples) {
+        } else if self.blind || self.dice.chance(self.faults.samples) {
             Err(NoSample::Unreadable)
         } else {
             self.last_good_sample = Some(self.now);
@@ -313,7 +365,7 @@ impl World {
                 busy_mc: (busy * 1000.0).round() as u32,
                 steal_mc: 0,
                 runnable_c: Some(((runnable + 1.0) * 100.0).round() as u32),
-                pressure_bp: None,
+                pressure_bp: self.pressure.map(|share| (share * 10_000.0) as u16),
             })
         };
         Reading {
@@ -346,7 +398,11 @@ impl World {
                 }
                 Command::ReadAllowedCores => {
                     self.calls += 1;
-                    let counts = Ok(self.platform_counts.clone());
+                    let counts = if self.allowed_fails {
+                        Err(self.scripted(FailureKind::Credentials))
+                    } else {
+                        Ok(self.platform_counts.clone())
+                    };
                     self.feed(Event::AllowedCores(counts));
                 }
                 Command::Edit { cores } => {
@@ -367,8 +423,11 @@ impl World {
         self.notices.extend(notices);
     }
 
-    fn details(&mut self) -> Result<Server, ApiFailure> {
+    pub fn details(&mut self) -> Result<Server, ApiFailure> {
         self.calls += 1;
+        if let Some(kind) = self.read_fails {
+            return Err(self.scripted(kind));
+        }
         if self.dice.chance(self.faults.calls) {
             return Err(self.failure(&[
                 FailureKind::Unknown,
@@ -379,9 +438,9 @@ impl World {
         }
         Ok(Server {
             cores: self.api_cores,
-            memory_mb: Some(4096),
+            memory_mb: self.memory_mb,
             platform: "KVM".to_owned(),
-            addresses: vec![ADDRESS.into()],
+            addresses: self.addresses.clone(),
             locked: !self.locked_until.reached(self.now),
             running: Some(true),
         })
@@ -398,22 +457,26 @@ impl World {
         }
     }
 
+    fn scripted(&self, kind: FailureKind) -> ApiFailure {
+        ApiFailure {
+            kind,
+            retry_after: self.retry_after,
+            message: format!("{kind:?}"),
+        }
+    }
+
     fn edit(&mut self, cores: u32) -> Result<(), ApiFailure> {
         self.calls += 1;
-        if !self.locked_until.reached(self.now) {
-            return Err(ApiFailure {
-                kind: FailureKind::Locked,
-                retry_after: None,
-                message: "locked".to_owned(),
-            });
+        self.asked.push(cores);
+        if let Some(span) = self.lock_at_edit.take() {
+            self.lock(span);
         }
         let scripted = (!self.edit_answers.is_empty()).then(|| self.edit_answers.remove(0));
+        if !self.locked_until.reached(self.now) {
+            return Err(self.scripted(scripted.unwrap_or(FailureKind::Locked)));
+        }
         let failure = match scripted {
-            Some(kind) => Some(ApiFailure {
-                kind,
-                retry_after: None,
-                message: format!("{kind:?}"),
-            }),
+            Some(kind) => Some(self.scripted(kind)),
             None if self.dice.chance(self.faults.calls) => Some(self.failure(&[
                 FailureKind::Unknown,
                 FailureKind::Unavailable,
@@ -504,11 +567,7 @@ impl World {
             let bad = age.is_none_or(|age| age > self.policy.sampling.interval * 4);
             assert!(!bad, "lowering without a sample, the last {age:?} ago");
         }
-        let today = self.now.wall_ms.div_euclid(DAY_MS);
         if intent.asked.is_none() {
-            if today > self.edits_today.0 {
-                self.edits_today = (today, 0);
-            }
             let most = match direction {
                 Direction::Raising => limits.max_changes_per_day * 2,
                 Direction::Lowering => limits.max_changes_per_day,
@@ -527,7 +586,7 @@ impl World {
         let state = serde_json::from_str(&state).expect("and comes back");
         if reboot {
             self.now.boottime_ms = 20_000;
-            self.now.wall_ms += 30_000;
+            self.now.wall_ms += self.reboot_takes;
             self.locked_until = self.now;
             if let Some(target) = self.target.take() {
                 self.set_guest(target);
@@ -536,6 +595,7 @@ impl World {
             self.start.boot_id = format!("boot-{}", boot + 1);
             self.last_good_sample = None;
         }
+        self.note_day();
         self.start.state = state;
         self.start.day = day(self.now);
         self.start.policy = self.policy.clone();
@@ -544,6 +604,44 @@ impl World {
         self.notices.extend(notices);
         self.inputs.clear();
         self.started = self.now;
+    }
+
+    /// Runs until `happened`; at most for `longest` of virtual time.
+    pub fn until(&mut self, longest: Duration, happened: impl Fn(&World) -> bool) {
+        let end = self.now.plus(longest);
+        while !happened(self) {
+            assert!(
+                !end.reached(self.now),
+                "not within {}: {:#?}",
+                span(longest),
+                self.notices
+            );
+            self.tick();
+        }
+    }
+
+    /// Somebody else sets a count, which the guest takes at once.
+    pub fn set_outside(&mut self, cores: u32) {
+        self.api_cores = cores;
+        self.set_guest(cores);
+    }
+
+    /// The platform works on the server.
+    pub fn lock(&mut self, span: Duration) {
+        self.locked_until = self.now.plus(span);
+    }
+
+    /// What a wish waits for, and for how many seconds.
+    pub fn waits(&self) -> (Option<Reason>, Option<u64>) {
+        let status = self.engine.status(self.now);
+        (status.waits_for, status.waits_s)
+    }
+
+    /// How often a notice with this name was told, of this reason where one is given.
+    pub fn count(&self, event: &str, reason: Option<Reason>) -> usize {
+        let told = self.notices.iter().filter(|n| n.event.names().0 == event);
+        told.filter(|n| reason.is_none() || n.reason == reason)
+            .count()
     }
 
     /// The changes that were made on purpose, not posted back.

@@ -1,0 +1,130 @@
+//! Who holds the directories, and who may write there.
+
+use crate::daemon::{BINARY, Daemon, Place, clean};
+use crate::machine_lock::say_skipped;
+use crate::{names_in, wanting};
+use rustix::process::geteuid;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+
+/// The user that owns nothing, on every Linux.
+const NOBODY: u32 = 65534;
+
+#[test]
+fn a_second_daemon_names_the_first_and_ends() {
+    let place = Place::new();
+    let _api = wanting(&place);
+    let daemon = place.daemon();
+    place.status_where("running", |_| true);
+    names_the_first(&place.run(&["run"]), &daemon);
+    // It took nothing away: not the socket either.
+    assert!(place.status().is_some());
+    daemon.stop();
+    // The lock goes with its holder, however that ends.
+    let daemon = place.daemon();
+    place.status_where("running again", |_| true);
+    daemon.kill();
+    let daemon = place.daemon();
+    place.status_where("running after a kill", |_| true);
+    daemon.stop();
+}
+
+fn names_the_first(second: &Output, first: &Daemon) {
+    let complaint = String::from_utf8(second.stderr.clone()).unwrap();
+    assert_eq!(second.status.code(), Some(1), "{complaint}");
+    let holder = format!(
+        "another glesys-autoscaler is running (process {})",
+        first.pid()
+    );
+    assert!(complaint.contains(&holder), "{complaint}");
+}
+
+/// Either directory, by its own name, and the state directory also where it is there already.
+#[test]
+fn a_directory_that_cannot_be_written_is_said_at_the_start() {
+    for (name, there, what, key) in [
+        ("state", true, "state directory", "state_dir"),
+        ("state", false, "state directory", "state_dir"),
+        ("run", false, "run-time directory", "runtime_dir"),
+    ] {
+        let place = Place::new();
+        let _api = wanting(&place);
+        for made in ["state", "run"]
+            .iter()
+            .filter(|made| there || **made != name)
+        {
+            fs::create_dir(place.at(made)).unwrap();
+            if geteuid().is_root() && *made != name {
+                chown(place.at(made), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        if there {
+            fs::set_permissions(place.at(name), Permissions::from_mode(0o555)).unwrap();
+        }
+        let mut daemon = as_other_user(&place, &["run"]);
+        fs::set_permissions(place.at("."), Permissions::from_mode(0o555)).unwrap();
+        let output = daemon.output().unwrap();
+        fs::set_permissions(place.at("."), Permissions::from_mode(0o755)).unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{complaint}");
+        let subject = format!("{what} {}: Permission denied", place.at(name).display());
+        assert!(complaint.contains(&subject), "{complaint}");
+        assert!(
+            complaint.contains(&format!("({key} in the policy file")),
+            "{complaint}"
+        );
+    }
+}
+
+/// `pause` and `resume` are root's commands, the daemon is another user's.
+#[test]
+fn what_root_writes_belongs_to_the_user_of_the_directory() {
+    if !geteuid().is_root() {
+        say_skipped("files of another user: it needs root");
+        return;
+    }
+    let place = Place::new();
+    let _api = wanting(&place);
+    for name in ["state", "run"] {
+        fs::create_dir(place.at(name)).unwrap();
+        chown(place.at(name), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    assert!(place.run(&["pause"]).status.success());
+    for dir in ["state", "run"] {
+        for name in names_in(&place.at(dir)) {
+            let owner = fs::metadata(place.at(dir).join(&name)).unwrap().uid();
+            assert_eq!(owner, NOBODY, "{dir}/{name}");
+        }
+    }
+
+    let mut command = as_other_user(&place, &["--log-format", "json", "run"]);
+    command.env("RUST_LOG", "info");
+    let daemon = Daemon::start(command);
+    let status = place.status_where("paused", |status| status["waits_for"] == "paused");
+    assert_eq!(status["disk_full"], false);
+    names_the_first(&as_other_user(&place, &["run"]).output().unwrap(), &daemon);
+    daemon.stop();
+}
+
+/// The program as a user other than root: this one, or nobody where this is root.
+fn as_other_user(place: &Place, arguments: &[&str]) -> Command {
+    if !geteuid().is_root() {
+        return place.command(arguments);
+    }
+    // Out of a home directory or a build directory that is closed to others.
+    let program = place.at("glesys-autoscaler");
+    if !program.exists() {
+        fs::copy(BINARY, &program).unwrap();
+    }
+    fs::set_permissions(place.at("."), Permissions::from_mode(0o755)).unwrap();
+    chown(place.at("api-key"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut command = clean(&program);
+    command
+        .arg("--config")
+        .arg(place.at("policy.toml"))
+        .args(arguments);
+    command.uid(NOBODY).gid(NOBODY);
+    command
+}
