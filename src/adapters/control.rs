@@ -1,6 +1,7 @@
 //! The control socket: one JSON request a connection, one JSON answer. Root and the group of the
 //! run-time directory may use it.
 
+use crate::adapters::glesys::text::one_line;
 use crate::engine::Status;
 use crate::engine::record::Direction;
 use crate::runtime::{Operator, Request};
@@ -50,9 +51,10 @@ impl Ask {
     /// Reads a request as it came.
     ///
     /// # Errors
-    /// What was not understood.
+    /// What was not understood, on one line: the words of the request are quoted in it.
     pub fn read(text: &[u8]) -> Result<Ask, String> {
-        serde_json::from_slice(text).map_err(|error| format!("not understood: {error}"))
+        serde_json::from_slice(text)
+            .map_err(|error| format!("not understood: {}", one_line(&error.to_string())))
     }
 
     /// What it tells the engine; `None` where it only asks.

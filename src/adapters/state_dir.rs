@@ -177,8 +177,8 @@ impl StateDir {
         [dir, runtime_dir]
             .into_iter()
             .filter_map(|place| read_document(&place.join(STATE), owner).ok().flatten())
-            .max_by_key(|(header, _)| header.generation)
-            .map(|(_, body)| body.state)
+            .max_by_key(|stored| stored.generation)
+            .map(|stored| stored.state)
     }
 
     fn write_to(&self, dir: &Path, state: &State) -> io::Result<()> {
