@@ -7,14 +7,24 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::linux::fs::MetadataExt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// Every line on standard error is a JSON object.
+static IN_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether whoever reads standard error takes nothing but JSON objects.
+pub fn in_json() -> bool {
+    IN_JSON.load(Ordering::Relaxed)
+}
+
 /// Starts logging. `$RUST_LOG` may ask for more than `info`, as in `debug`.
 pub fn start(format: LogFormat) {
+    IN_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let filter = Targets::from_str(&wanted)
         .ok()
@@ -70,7 +80,10 @@ fn report_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         tracing::error!(target: "glesys_autoscaler", "bug: {info}; please report it");
-        before(info);
+        // Whoever parses the lines takes no other.
+        if !in_json() {
+            before(info);
+        }
     }));
 }
 

@@ -178,6 +178,10 @@ pub fn main() -> Exit {
 
 /// Says on standard error why a command failed.
 fn complain(text: impl std::fmt::Display) {
+    if logging::in_json() {
+        tracing::error!(target: "glesys_autoscaler", "{text}");
+        return;
+    }
     // Not `eprintln!`, which panics where the other end of a pipe is closed.
     let _unheard = writeln!(std::io::stderr(), "glesys-autoscaler: {text}");
 }

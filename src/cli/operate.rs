@@ -143,7 +143,14 @@ pub fn offline(config: &Config, asks: &[Ask]) -> Result<(), String> {
                 })
             }
             Ask::Resume => state.pause = None,
-            Ask::Forget { direction } => state.learned_mut(*direction).worked(),
+            Ask::Forget { direction } => {
+                state.learned_mut(*direction).worked();
+                // As the engine does it: a count that was refused is a thing learned too.
+                if let Some(cores) = state.known_cores {
+                    let forgotten = |count| Direction::of(cores, count) == *direction;
+                    state.refused.retain(|refused| !forgotten(refused.cores));
+                }
+            }
             Ask::Confirm => {
                 state.confirmed = Some(Confirmed {
                     machine_id: facts.machine_id.clone(),

@@ -246,7 +246,7 @@ impl Bed {
             self.state_dir.display(),
             this_program()
         );
-        let demo = Rc::new(Demo::new(start, self.cpus, &self.policy));
+        let demo = Rc::new(Demo::new(start, self.cpus, &self.policy, self.dry_run));
         let load = if self.with_load {
             Some(self.start_load(&demo)?)
         } else {
@@ -299,6 +299,8 @@ struct Demo {
     start: u32,
     /// Whether the machine can show a raise at all.
     can_raise: bool,
+    /// Nothing is changed on purpose.
+    dry_run: bool,
     began: Instant,
     raised: Cell<bool>,
     came_back: Cell<bool>,
@@ -306,10 +308,11 @@ struct Demo {
 }
 
 impl Demo {
-    fn new(start: u32, cpus: u32, policy: &Policy) -> Demo {
+    fn new(start: u32, cpus: u32, policy: &Policy, dry_run: bool) -> Demo {
         Demo {
             start,
             can_raise: cpus.min(policy.limits.max_cores) > start,
+            dry_run,
             began: Instant::now(),
             raised: Cell::new(false),
             came_back: Cell::new(false),
@@ -330,6 +333,10 @@ impl Demo {
     fn summary(&self) -> Exit {
         let took = span(Duration::from_secs(self.began.elapsed().as_secs()));
         match (self.came_back.get(), self.can_raise) {
+            _ if self.dry_run => {
+                say!("sandbox: over; with --dry-run nothing was changed");
+                Exit::Done
+            }
             (true, _) => {
                 say!(
                     "sandbox: up under load and down after it, each seen by the API and by the guest, in {took}"

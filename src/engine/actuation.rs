@@ -146,14 +146,45 @@ impl Engine {
                     out.push(self.api_error(&failure, Some(id)));
                 }
             }
-            FailureKind::Unavailable => {
-                intent.stage = Stage::Planned;
-                let id = intent.decision_id.clone();
-                if Trouble::note(&mut self.api.edit, now, &failure, jitter) {
-                    out.push(self.api_error(&failure, Some(id)));
-                }
+            FailureKind::Unavailable => self.put_off(now, &failure, jitter, out),
+            FailureKind::Credentials | FailureKind::Configuration => {
+                self.not_permitted(now, &failure, jitter, out);
             }
             _ => self.refused(now, &failure, jitter, out),
+        }
+    }
+
+    /// The API takes no change from us, whatever it is: said once, tried again slowly. A trial,
+    /// which somebody waits for, ends.
+    pub(super) fn not_permitted(
+        &mut self,
+        now: Timestamp,
+        failure: &ApiFailure,
+        jitter: f64,
+        out: &mut Vec<Notice>,
+    ) {
+        if self.state.trial.is_some() {
+            self.refused(now, failure, jitter, out);
+        } else {
+            self.put_off(now, failure, jitter, out);
+        }
+    }
+
+    /// Surely not done, and for no reason of its own: it stays planned.
+    fn put_off(
+        &mut self,
+        now: Timestamp,
+        failure: &ApiFailure,
+        jitter: f64,
+        out: &mut Vec<Notice>,
+    ) {
+        let Some(intent) = &mut self.state.intent else {
+            return;
+        };
+        intent.stage = Stage::Planned;
+        let id = intent.decision_id.clone();
+        if Trouble::note(&mut self.api.edit, now, failure, jitter) {
+            out.push(self.api_error(failure, Some(id)));
         }
     }
 

@@ -37,8 +37,8 @@ impl std::fmt::Display for Flap {
         };
         write!(
             f,
-            "at {from} cores a steady demand of {d:.2} cores would {first} to {to}, and at {to} it would {second} to {then}",
-            from = self.from,
+            "at {from} a steady demand of {d:.2} cores would {first} to {to}, and at {to} it would {second} to {then}",
+            from = super::tell::cores(self.from),
             to = self.to,
             then = self.then,
             d = self.demand,

@@ -140,9 +140,10 @@ impl ApiView {
             .max_by_key(|at| at.boottime_ms)
     }
 
-    /// Ask again at once: the operator changed something.
+    /// Ask again at once: the operator changed something. What the server said stands.
     pub fn hurry(&mut self) {
-        for trouble in [&mut self.read, &mut self.edit].into_iter().flatten() {
+        let troubles = [&mut self.read, &mut self.edit].into_iter().flatten();
+        for trouble in troubles.filter(|trouble| !trouble.told_delay) {
             trouble.delay = Duration::ZERO;
             trouble.attempts = 0;
         }

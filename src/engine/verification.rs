@@ -43,7 +43,7 @@ impl Engine {
                 retry_after: None,
                 message,
             };
-            self.refused(now, &failure, jitter, out);
+            self.not_permitted(now, &failure, jitter, out);
         }
         if self
             .state
@@ -294,7 +294,12 @@ impl Engine {
             return;
         };
         let direction = intent.direction();
-        let pause = self.state.learned_mut(direction).back_off(now);
+        let learned = self.state.learned_mut(direction);
+        let pause = learned.back_off(now);
+        if intent.reverting && count == intent.to {
+            // Billed, and not to be had by raising further.
+            learned.pending = Some(count);
+        }
         self.state.known_cores = Some(count);
         let detail = format!(
             "{detail}; {} waits for {}",

@@ -19,6 +19,7 @@ fn a_change_is_on_record_with_what_it_was_decided_on() {
     assert!(record.asked.reached(record.answered.unwrap()));
     assert!(record.answered.unwrap().reached(record.effect.unwrap()));
     assert_eq!(world.told(), ["started", "scale_up", "applied"]);
+    assert_eq!(world.engine.status(world.now).changes_today, 1);
 }
 
 #[test]
@@ -158,6 +159,16 @@ fn a_lost_answer_is_looked_up_and_never_repeated_blindly() {
 }
 
 #[test]
+fn a_lost_edit_may_still_arrive_for_half_a_minute() {
+    let mut world = overloaded(plain(), 2);
+    world.edit_answers = vec![FailureKind::Unknown];
+    world.until(5 * MINUTE, |w| w.asked.len() == 1);
+    let sent = world.now;
+    world.until(5 * MINUTE, |w| w.asked.len() == 2);
+    assert!(world.now.since(sent) >= secs(30));
+}
+
+#[test]
 fn a_lost_edit_is_no_refusal_however_short_the_time_for_a_change() {
     let mut policy = plain();
     policy.apply.timeout = secs(5);
@@ -185,10 +196,10 @@ fn a_lock_that_the_edit_meets_is_waited_for_with_growing_pauses() {
 fn a_403_without_a_lock_is_a_matter_of_permission() {
     let mut world = overloaded(plain(), 2);
     world.edit_answers = vec![FailureKind::Forbidden];
-    world.run(80 * secs(1));
-    assert_eq!(world.results(), [Outcome::Refused]);
+    world.run(secs(80));
     assert_eq!(world.waits().0, Some(Reason::ApiDown));
     assert_eq!(world.asked, [7]);
+    assert_eq!(world.told(), ["started", "scale_up", "api_error"]);
 }
 
 #[test]

@@ -1,26 +1,24 @@
 //! Each gate by its name, with the time to try again.
 
 use super::{DAY, HOUR, MINUTE, NOTHING, idle, loaded, overloaded, plain, quick, secs};
-use crate::world::{DAY_MS, Load, World, machine};
-use glesys_autoscaler::engine::cloud::FailureKind;
+use crate::world::{DAY_MS, Load, World};
 use glesys_autoscaler::engine::event::Event;
 use glesys_autoscaler::engine::policy::Mode;
 use glesys_autoscaler::engine::record::Reason;
 use glesys_autoscaler::engine::state::{DayCount, Pause};
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
-fn assert_waits(world: &World, reason: Reason, seconds: RangeInclusive<u64>) {
+pub fn assert_waits(world: &World, reason: Reason, seconds: RangeInclusive<u64>) {
     let (waits_for, waits_s) = world.waits();
     assert_eq!(waits_for, Some(reason), "{:#?}", world.notices);
-    let seconds_left = waits_s.expect("a time to try again");
+    let seconds_left = waits_s.unwrap();
     assert!(
         seconds.contains(&seconds_left),
         "{reason:?} for {seconds_left} s"
     );
 }
 
-fn assert_waits_without_end(world: &World, reason: Reason) {
+pub fn assert_waits_without_end(world: &World, reason: Reason) {
     assert_eq!(world.waits(), (Some(reason), None), "{:#?}", world.notices);
 }
 
@@ -61,6 +59,7 @@ fn stale_holds_back_even_what_a_limit_asks_for() {
     world.set_outside(1);
     world.run(5 * MINUTE);
     assert_waits_without_end(&world, Reason::Stale);
+    assert_eq!(world.asked, NOTHING);
     world.blind = false;
     world.run(MINUTE);
     assert_eq!(world.asked, [2]);
@@ -268,172 +267,6 @@ fn direction_off_by_the_policy() {
 }
 
 #[test]
-fn not_proven_until_it_was_tried() {
-    let mut policy = quick();
-    policy.apply.lowering = Mode::Ask;
-    let mut world = idle(policy, 4);
-    world.run(HOUR);
-    assert_waits_without_end(&world, Reason::NotProven);
-    assert_eq!(world.count("held", Some(Reason::NotProven)), 1);
-    assert_eq!(world.asked, NOTHING);
-    world.feed(Event::Prove);
-    world.until(5 * MINUTE, |w| w.engine.state().last_trial.is_some());
-    assert_eq!(world.asked[..2], [3, 4], "one step down, and back");
-    assert!(world.engine.state().lowering_proven);
-    world.run(5 * MINUTE);
-    assert_eq!(world.asked, [3, 4, 1], "from then on it is done");
-}
-
-#[test]
-fn at_the_minimum_the_trial_goes_up_and_back() {
-    let mut policy = quick();
-    policy.apply.lowering = Mode::Ask;
-    let mut world = idle(policy, 1);
-    world.run(MINUTE);
-    world.feed(Event::Prove);
-    world.until(5 * MINUTE, |w| w.engine.state().last_trial.is_some());
-    assert_eq!(world.asked, [2, 1]);
-    assert!(world.engine.state().lowering_proven);
-}
-
-#[test]
-fn a_trial_that_does_not_lower_proves_nothing() {
-    let mut policy = quick();
-    policy.apply.lowering = Mode::Ask;
-    let mut world = idle(policy, 4);
-    world.run(MINUTE);
-    world.platform = crate::world::Platform::Ignores;
-    world.feed(Event::Prove);
-    world.until(30 * MINUTE, |w| w.engine.state().last_trial.is_some());
-    assert_eq!(world.asked, [3, 4], "the old count is given back");
-    assert!(!world.engine.state().lowering_proven);
-    let trial = world.engine.state().last_trial.clone().unwrap();
-    assert!(
-        !trial.proven && trial.text.contains("not proven"),
-        "{}",
-        trial.text
-    );
-}
-
-#[test]
-fn identity_unproven_without_an_address_of_ours_or_the_operators_word() {
-    let mut world = overloaded(plain(), 2);
-    world.addresses.clear();
-    world.run(5 * MINUTE);
-    assert_waits_without_end(&world, Reason::IdentityUnproven);
-    assert_eq!(world.count("held", Some(Reason::IdentityUnproven)), 1);
-    assert_eq!(world.asked, NOTHING);
-    world.feed(Event::Confirm);
-    world.run(MINUTE);
-    assert_eq!(world.asked, [7]);
-    assert_eq!(world.count("recovered", None), 1);
-}
-
-#[test]
-fn the_operators_word_is_for_one_machine_with_that_memory() {
-    type Change = fn(&mut World);
-    let changes: [(&str, Change); 4] = [
-        ("MAC", |w| {
-            let mut other = machine();
-            other.macs = vec!["00:50:56:00:00:02".to_owned()];
-            w.feed(Event::Machine(other));
-        }),
-        ("machine-id", |w| {
-            let mut other = machine();
-            other.machine_id = "fedcba9876543210fedcba9876543210".to_owned();
-            w.feed(Event::Machine(other));
-        }),
-        ("more memory", |w| w.memory_mb = Some(8192)),
-        ("memory beyond all numbers", |w| {
-            w.memory_mb = Some(u64::MAX)
-        }),
-    ];
-    for (what, change) in changes {
-        let mut world = loaded(plain(), 2, 1.0);
-        world.addresses.clear();
-        world.run(MINUTE);
-        world.feed(Event::Confirm);
-        world.run(MINUTE);
-        assert_eq!(world.engine.identity(), Ok(()));
-        change(&mut world);
-        world.load = Load::Tasks(5.0);
-        world.run(10 * MINUTE);
-        assert_eq!(world.asked, NOTHING, "{what}");
-        assert_waits_without_end(&world, Reason::IdentityUnproven);
-    }
-}
-
-/// The longest and the number of the pauses between the reads of `span`.
-fn attempts(world: &mut World, span: Duration) -> (u64, usize) {
-    let (mut calls, mut last, mut longest, mut count) = (world.calls, world.now, 0, 0);
-    let end = world.now.plus(span);
-    while !end.reached(world.now) {
-        world.tick();
-        if world.calls != calls {
-            longest = longest.max(world.now.since(last).as_secs());
-            (calls, last, count) = (world.calls, world.now, count + 1);
-        }
-    }
-    (longest, count)
-}
-
-#[test]
-fn api_down_is_tried_each_minute_while_the_vm_is_short_of_cores() {
-    let mut world = overloaded(plain(), 2);
-    world.run(secs(20));
-    world.read_fails = Some(FailureKind::Unavailable);
-    world.run(HOUR);
-    assert_waits(&world, Reason::ApiDown, 0..=60);
-    let (longest, count) = attempts(&mut world, HOUR);
-    // A tick of 5 s late at the most.
-    assert!(
-        longest <= 65 && count < 80,
-        "{count} attempts, {longest} s apart"
-    );
-    assert_eq!(world.count("api_error", None), 1, "said once");
-    world.read_fails = None;
-    world.run(secs(70));
-    assert_eq!(world.asked, [7]);
-    assert_eq!(world.count("recovered", None), 1);
-}
-
-#[test]
-fn api_down_is_tried_less_and_less_while_nothing_presses() {
-    let mut world = idle(plain(), 4);
-    world.read_fails = Some(FailureKind::Unavailable);
-    world.run(HOUR);
-    let (longest, _) = attempts(&mut world, HOUR);
-    assert!((240..=365).contains(&longest), "{longest} s apart");
-}
-
-#[test]
-fn a_refused_key_is_tried_slowly_even_when_cores_are_short() {
-    let mut world = overloaded(plain(), 2);
-    world.read_fails = Some(FailureKind::Credentials);
-    world.run(12 * HOUR);
-    assert_eq!(world.count("api_error", None), 1);
-    let (longest, count) = attempts(&mut world, 12 * HOUR);
-    assert!((2880..=4325).contains(&longest), "{longest} s apart");
-    assert!(count <= 15);
-    assert_eq!(world.count("api_error", None), 1);
-    world.run(2 * HOUR);
-    assert_eq!(world.count("api_error", None), 2, "again after a day");
-}
-
-#[test]
-fn what_the_api_asks_for_is_kept_even_when_cores_are_short() {
-    let mut world = overloaded(plain(), 2);
-    world.retry_after = Some(secs(900));
-    world.edit_answers = vec![FailureKind::Unavailable];
-    world.until(secs(120), |w| w.asked.len() == 1);
-    assert_waits(&world, Reason::ApiDown, 890..=900);
-    world.run(secs(880));
-    assert_eq!(world.asked, [7]);
-    world.run(secs(60));
-    assert_eq!(world.asked, [7, 7]);
-}
-
-#[test]
 fn dry_run_says_what_it_would_do() {
     let mut world = World::begun(quick(), 2, 7, |start| start.dry_run = true);
     world.load = Load::Tasks(5.0);
@@ -445,6 +278,8 @@ fn dry_run_says_what_it_would_do() {
     world.feed(Event::Prove);
     world.run(10 * MINUTE);
     assert_eq!(world.asked, NOTHING, "a trial is a change too");
+    let trial = world.engine.state().last_trial.clone().unwrap();
+    assert!(trial.text.contains("--dry-run"), "{}", trial.text);
 }
 
 #[test]

@@ -14,6 +14,8 @@ mod world;
 mod changes;
 mod gates;
 mod learning;
+mod outages;
+mod proofs;
 mod restarts;
 mod rules;
 

@@ -42,6 +42,9 @@ fn a_queue_far_beyond_the_limits_sizes_no_further_than_the_limits() {
     assert_eq!(world.asked, [16]);
     let demand = world.engine.status(world.now).demand.unwrap();
     assert!(demand <= 24.0, "{demand}");
+    world.run(2 * MINUTE);
+    let demand = world.engine.status(world.now).demand_mean.unwrap();
+    assert!(demand <= 24.0, "{demand}");
 }
 
 #[test]

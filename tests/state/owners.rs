@@ -1,16 +1,12 @@
 //! Who holds the directories, and who may write there.
 
-use crate::daemon::{BINARY, Daemon, Place, clean};
+use crate::daemon::{Daemon, NOBODY, Place};
 use crate::machine_lock::say_skipped;
 use crate::{names_in, wanting};
 use rustix::process::geteuid;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Output};
-
-/// The user that owns nothing, on every Linux.
-const NOBODY: u32 = 65534;
+use std::process::Output;
 
 #[test]
 fn a_second_daemon_names_the_first_and_ends() {
@@ -63,7 +59,7 @@ fn a_directory_that_cannot_be_written_is_said_at_the_start() {
         if there {
             fs::set_permissions(place.at(name), Permissions::from_mode(0o555)).unwrap();
         }
-        let mut daemon = as_other_user(&place, &["run"]);
+        let mut daemon = place.command_as_other_user(&["run"]);
         fs::set_permissions(place.at("."), Permissions::from_mode(0o555)).unwrap();
         let output = daemon.output().unwrap();
         fs::set_permissions(place.at("."), Permissions::from_mode(0o755)).unwrap();
@@ -99,32 +95,14 @@ fn what_root_writes_belongs_to_the_user_of_the_directory() {
         }
     }
 
-    let mut command = as_other_user(&place, &["--log-format", "json", "run"]);
+    let mut command = place.command_as_other_user(&["--log-format", "json", "run"]);
     command.env("RUST_LOG", "info");
     let daemon = Daemon::start(command);
     let status = place.status_where("paused", |status| status["waits_for"] == "paused");
     assert_eq!(status["disk_full"], false);
-    names_the_first(&as_other_user(&place, &["run"]).output().unwrap(), &daemon);
+    names_the_first(
+        &place.command_as_other_user(&["run"]).output().unwrap(),
+        &daemon,
+    );
     daemon.stop();
-}
-
-/// The program as a user other than root: this one, or nobody where this is root.
-fn as_other_user(place: &Place, arguments: &[&str]) -> Command {
-    if !geteuid().is_root() {
-        return place.command(arguments);
-    }
-    // Out of a home directory or a build directory that is closed to others.
-    let program = place.at("glesys-autoscaler");
-    if !program.exists() {
-        fs::copy(BINARY, &program).unwrap();
-    }
-    fs::set_permissions(place.at("."), Permissions::from_mode(0o755)).unwrap();
-    chown(place.at("api-key"), Some(NOBODY), Some(NOBODY)).unwrap();
-    let mut command = clean(&program);
-    command
-        .arg("--config")
-        .arg(place.at("policy.toml"))
-        .args(arguments);
-    command.uid(NOBODY).gid(NOBODY);
-    command
 }

@@ -1,8 +1,10 @@
 //! The operator's pause, which outlives the daemon that was told of it.
 
 use crate::daemon::{Place, until};
+use crate::spoilt::{spoilt, written};
 use crate::wanting;
 use glesys_autoscaler::sandbox::Function;
+use serde_json::json;
 
 fn told(place: &Place, arguments: &[&str]) -> String {
     let output = place.run(arguments);
@@ -80,4 +82,30 @@ fn a_running_daemon_is_told_and_says_so() {
     let daemon = place.daemon();
     until("the edit", || !api.calls_of(Function::Edit).is_empty());
     daemon.stop();
+}
+
+/// `resume --raising` without a daemon forgets what one would: the reason that raising is off, and
+/// the counts that were refused on the way up, but not those on the way down.
+#[test]
+fn what_was_learned_of_a_direction_is_forgotten_without_a_daemon_too() {
+    let place = Place::new();
+    let mut document = written(&place);
+    let wait = json!({"since": {"boottime_ms": 0, "wall_ms": 0}, "span_ms": 86_400_000});
+    let state = &mut document["state"];
+    assert_eq!(state["known_cores"], 3);
+    state["raising"]["off"] = json!("it never came");
+    state["lowering"]["off"] = json!("it rebooted");
+    state["refused"] = json!([{"cores": 2, "wait": wait}, {"cores": 4, "wait": wait}]);
+    spoilt(&place, &document);
+    told(&place, &["resume", "--raising"]);
+    let saved = std::fs::read(place.at("state/state.json")).unwrap();
+    let saved: serde_json::Value = serde_json::from_slice(&saved).unwrap();
+    let state = &saved["state"];
+    assert_eq!(
+        state["raising"]["off"],
+        serde_json::Value::Null,
+        "{state:#}"
+    );
+    assert_eq!(state["lowering"]["off"], "it rebooted", "{state:#}");
+    assert_eq!(state["refused"], json!([{"cores": 2, "wait": wait}]));
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 /// A state file that a daemon of this place wrote.
-fn written(place: &Place) -> Value {
+pub fn written(place: &Place) -> Value {
     let idle = Served::over_http(emulator(3, 8));
     let rest = "limits.min_cores = 1\nlimits.max_cores = 3\nsampling.interval = '500ms'";
     place.policy(&idle.url, rest);
@@ -20,7 +20,7 @@ fn written(place: &Place) -> Value {
     serde_json::from_slice(&fs::read(place.at("state/state.json")).unwrap()).unwrap()
 }
 
-fn spoilt(place: &Place, document: &Value) {
+pub fn spoilt(place: &Place, document: &Value) {
     fs::write(place.at("state/state.json"), document.to_string()).unwrap();
 }
 

@@ -9,11 +9,12 @@
 
 use glesys_autoscaler::adapters::proc_reader::ProcReader;
 use glesys_autoscaler::sandbox::{Builder, Emulator, Key, Platform, Project, Server};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,9 @@ pub const PROJECT: &str = "cl12345";
 pub const SERVER: &str = "kvm1234567";
 /// A word that nothing else writes, so that it can be looked for.
 pub const KEY: &str = "canary5b20f7d1e94c";
+
+/// The user that owns nothing, on every Linux.
+pub const NOBODY: u32 = 65534;
 
 /// Only for a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -112,8 +116,25 @@ impl Place {
         self.command_of(BINARY.as_ref(), arguments)
     }
 
-    /// Likewise, of another copy of the program or of one that starts it.
-    pub fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+    /// Likewise, as a user other than root: this one, or [`NOBODY`] where this is root. What the
+    /// place holds by then stays root's, but for the key.
+    pub fn command_as_other_user(&self, arguments: &[&str]) -> Command {
+        if !geteuid().is_root() {
+            return self.command(arguments);
+        }
+        // Out of a home or build directory that is closed to others.
+        let program = self.at("glesys-autoscaler");
+        if !program.exists() {
+            fs::copy(BINARY, &program).unwrap();
+        }
+        fs::set_permissions(self.root.path(), Permissions::from_mode(0o755)).unwrap();
+        chown(self.at("api-key"), Some(NOBODY), Some(NOBODY)).unwrap();
+        let mut command = self.command_of(&program, arguments);
+        command.uid(NOBODY).gid(NOBODY);
+        command
+    }
+
+    fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = clean(program);
         command
             .arg("--config")
@@ -134,7 +155,10 @@ impl Place {
 
     /// What the running daemon says of itself; `None` while it does not answer.
     pub fn status(&self) -> Option<Value> {
-        let output = self.run(&["status", "--json"]);
+        let mut command = self.command(&["status", "--json"]);
+        // The policy file may be a wrong one by now.
+        let output = command.env("RUNTIME_DIRECTORY", self.at("run"));
+        let output = output.output().unwrap();
         output
             .status
             .success()
@@ -189,6 +213,15 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// A program that was started elsewhere, whatever became of its standard error.
+    pub fn of(child: Child) -> Self {
+        Self {
+            child,
+            lines: Arc::default(),
+            reader: None,
+        }
+    }
+
     pub fn start(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::null())
@@ -270,7 +303,9 @@ impl Daemon {
             status.is_some()
         });
         assert!(ended, "it does not end\n{}", self.lines().join("\n"));
-        self.reader.take().unwrap().join().unwrap();
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
         (status.unwrap(), self.lines())
     }
 

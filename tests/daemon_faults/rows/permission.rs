@@ -39,8 +39,8 @@ const EDIT_REFUSED: Row = Row {
     edits: &[7],
     details: 2..=3,
     ends_with: 2,
-    told: &["scale_up", "api_error utilization ~may not use server/edit"],
-    results: &["refused"],
+    told: &["scale_up", "api_error api_down ~may not use server/edit"],
+    results: &[],
     waits: Waits::Seconds("api_down", 90..=144),
     ..ROW
 };
@@ -103,10 +103,7 @@ pub const ROWS: &[Row] = &[
         given: |bed| may_not(bed, Function::Edit),
         edits: &[1],
         ends_with: 4,
-        told: &[
-            "scale_down",
-            "api_error low_demand ~may not use server/edit",
-        ],
+        told: &["scale_down", "api_error api_down ~may not use server/edit"],
         ..EDIT_REFUSED
     },
     Row {
@@ -148,9 +145,10 @@ pub const ROWS: &[Row] = &[
             Do(|bed| assert!(bed.api.restore_key(KEY))),
             Reload,
             Until("applied"),
+            // A reload reads them anew.
+            UntilCalled(Function::AllowedArguments, 2),
         ],
         details: 4..=7,
-        // A reload reads them anew.
         allowed_arguments: 2..=2,
         told: &[
             "scale_up",
@@ -169,10 +167,7 @@ pub const ROWS: &[Row] = &[
             bed.api.inject(Function::Edit, fault, Times::Next(1));
         },
         details: 3..=4,
-        told: &[
-            "scale_up",
-            "api_error utilization ~Your address is blocked.",
-        ],
+        told: &["scale_up", "api_error api_down ~Your address is blocked."],
         ..EDIT_REFUSED
     },
 ];

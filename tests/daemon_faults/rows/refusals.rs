@@ -38,7 +38,7 @@ const MISCONFIGURED: Row = Row {
     edits: &[7],
     details: 2..=3,
     ends_with: 2,
-    results: &["refused"],
+    results: &[],
     waits: Waits::Seconds("api_down", 700..=1080),
     ..ROW
 };
@@ -49,7 +49,6 @@ const UNKNOWN_SERVER: Row = Row {
     details: 1..=1,
     allowed_arguments: 0..=0,
     told: &["api_error api_down ~no server kvm999999 in the project cl12345"],
-    results: &[],
     ..MISCONFIGURED
 };
 
@@ -170,13 +169,13 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "405, a managed server",
         given: |bed| every_edit(bed, Fault::managed_server()),
-        told: &["scale_up", "api_error utilization ~it is a managed server"],
+        told: &["scale_up", "api_error api_down ~it is a managed server"],
         ..MISCONFIGURED
     },
     Row {
         name: "419, the wrong type of account",
         given: |bed| every_edit(bed, Fault::wrong_account()),
-        told: &["scale_up", "api_error utilization ~this type of account"],
+        told: &["scale_up", "api_error api_down ~this type of account"],
         ..MISCONFIGURED
     },
     Row {

@@ -1,0 +1,124 @@
+//! The API does not answer, or refuses: how often it is asked, and how often that is told.
+
+use super::gates::assert_waits;
+use super::{HOUR, MINUTE, idle, overloaded, plain, secs};
+use crate::world::World;
+use glesys_autoscaler::engine::cloud::FailureKind;
+use glesys_autoscaler::engine::event::Event;
+use glesys_autoscaler::engine::record::{Outcome, Reason};
+use std::time::Duration;
+
+/// The longest and the number of the pauses between the reads of `span`.
+fn attempts(world: &mut World, span: Duration) -> (u64, usize) {
+    let (mut calls, mut last, mut longest, mut count) = (world.calls, world.now, 0, 0);
+    let end = world.now.plus(span);
+    while !end.reached(world.now) {
+        world.tick();
+        if world.calls != calls {
+            longest = longest.max(world.now.since(last).as_secs());
+            (calls, last, count) = (world.calls, world.now, count + 1);
+        }
+    }
+    (longest, count)
+}
+
+#[test]
+fn api_down_is_tried_each_minute_while_the_vm_is_short_of_cores() {
+    let mut world = overloaded(plain(), 2);
+    world.run(secs(20));
+    world.read_fails = Some(FailureKind::Unavailable);
+    world.run(HOUR);
+    assert_waits(&world, Reason::ApiDown, 0..=60);
+    let (longest, count) = attempts(&mut world, HOUR);
+    // A tick of 5 s late at the most.
+    assert!(
+        longest <= 65 && count < 80,
+        "{count} attempts, {longest} s apart"
+    );
+    assert_eq!(world.count("api_error", None), 1, "said once");
+    world.read_fails = None;
+    world.run(secs(70));
+    assert_eq!(world.asked, [7]);
+    assert_eq!(world.count("recovered", None), 1);
+}
+
+#[test]
+fn api_down_is_tried_less_and_less_while_nothing_presses() {
+    let mut world = idle(plain(), 4);
+    world.read_fails = Some(FailureKind::Unavailable);
+    world.run(HOUR);
+    let (longest, _) = attempts(&mut world, HOUR);
+    assert!((240..=365).contains(&longest), "{longest} s apart");
+}
+
+#[test]
+fn a_refused_key_is_tried_slowly_even_when_cores_are_short() {
+    let mut world = overloaded(plain(), 2);
+    world.read_fails = Some(FailureKind::Credentials);
+    world.run(12 * HOUR);
+    assert_eq!(world.count("api_error", None), 1);
+    let (longest, count) = attempts(&mut world, 12 * HOUR);
+    assert!((2880..=4325).contains(&longest), "{longest} s apart");
+    assert!(count <= 15);
+    assert_eq!(world.count("api_error", None), 1);
+    world.run(2 * HOUR);
+    assert_eq!(world.count("api_error", None), 2, "again after a day");
+}
+
+#[test]
+fn what_the_api_asks_for_is_kept_even_when_cores_are_short() {
+    let mut world = overloaded(plain(), 2);
+    world.retry_after = Some(secs(900));
+    world.edit_answers = vec![FailureKind::Unavailable];
+    world.until(secs(120), |w| w.asked.len() == 1);
+    assert_waits(&world, Reason::ApiDown, 890..=900);
+    world.run(secs(400));
+    let policy = Box::new(world.policy.clone());
+    world.feed(Event::Policy(policy, "reloaded".to_owned()));
+    world.run(secs(480));
+    assert_eq!(
+        world.asked,
+        [7],
+        "a reload does not hurry what the API asked for"
+    );
+    world.run(secs(60));
+    assert_eq!(world.asked, [7, 7]);
+}
+
+#[test]
+fn an_edit_that_is_not_permitted_is_said_once_and_tried_slowly() {
+    for (kind, most) in [
+        (FailureKind::Credentials, 20),
+        (FailureKind::Configuration, 12),
+    ] {
+        let mut world = overloaded(plain(), 2);
+        world.edit_answers = vec![kind; 100];
+        world.run(12 * HOUR);
+        assert!((3..=most).contains(&world.asked.len()), "{:?}", world.asked);
+        assert_eq!(
+            world.told(),
+            ["started", "scale_up", "api_error"],
+            "{kind:?}"
+        );
+        world.edit_answers.clear();
+        world.run(8 * HOUR);
+        assert_eq!(world.results(), [Outcome::Applied]);
+        assert_eq!(world.told()[3..], ["recovered", "applied"], "{kind:?}");
+    }
+}
+
+#[test]
+fn a_trial_that_is_not_permitted_ends_at_once() {
+    let mut world = idle(plain(), 4);
+    world.run(MINUTE);
+    world.edit_answers = vec![FailureKind::Credentials];
+    world.feed(Event::Prove);
+    world.run(MINUTE);
+    let trial = world.engine.state().last_trial.clone().unwrap();
+    assert!(
+        !trial.proven && trial.text.contains("refused"),
+        "{}",
+        trial.text
+    );
+    assert!(world.engine.state().trial.is_none());
+}
