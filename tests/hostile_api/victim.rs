@@ -199,7 +199,7 @@ struct Tide {
 impl Sampler for Tide {
     fn read(&mut self, now: Timestamp) -> Reading {
         let online = self.guest.get();
-        let high = self.begun.elapsed().as_secs() / 7200 % 2 == 0;
+        let high = (self.begun.elapsed().as_secs() / 7200).is_multiple_of(2);
         let demand_mc = if high { 100_000 } else { 200 };
         let sample = match self.before.replace((now, online)) {
             None => Err(NoSample::First),
