@@ -16,11 +16,12 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 6] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
+    "docs/security.md",
     "docs/troubleshooting.md",
 ];
 
@@ -208,6 +209,7 @@ fn every_file_that_is_named_is_there() {
         "src/",
         "tests/",
         "docs/",
+        "fuzz/",
         "config/",
         "packaging/",
         "systemd/",

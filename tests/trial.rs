@@ -115,6 +115,26 @@ fn from_above_the_maximum_nothing_is_given_back() {
 }
 
 #[test]
+fn limits_that_are_lowered_in_between_are_kept() {
+    let mut world = idle(8);
+    world.feed(Event::Prove);
+    while world.api_cores == 8 {
+        world.tick();
+    }
+    world.policy.limits.max_cores = 7;
+    let policy = Box::new(world.policy.clone());
+    world.feed(Event::Policy(policy, "lower".to_owned()));
+    let result = ended(&mut world);
+    assert!(result.proven, "{result:?}");
+    assert!(
+        result.text.contains("the limits no longer permit 8 cores"),
+        "{}",
+        result.text
+    );
+    assert_eq!(world.changes(), [(8, 7)]);
+}
+
+#[test]
 fn what_does_not_take_effect_is_not_proven_and_the_old_count_is_posted_back() {
     let mut world = idle(4);
     world.platform = Platform::Ignores;

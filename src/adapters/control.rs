@@ -1,6 +1,7 @@
 //! The control socket: one JSON request a connection, one JSON answer. Root and the group of the
 //! run-time directory may use it.
 
+use crate::adapters::glesys::text::one_line;
 use crate::engine::Status;
 use crate::engine::record::Direction;
 use crate::runtime::{Operator, Request};
@@ -54,6 +55,15 @@ impl Ask {
             Ask::Forget { .. } | Ask::Confirm | Ask::Prove => true,
             Ask::Status | Ask::Pause { .. } | Ask::Resume => false,
         }
+    }
+
+    /// Reads a request as it came.
+    ///
+    /// # Errors
+    /// What was not understood, on one line: the words of the request are quoted in it.
+    pub fn read(text: &[u8]) -> Result<Ask, String> {
+        serde_json::from_slice(text)
+            .map_err(|error| format!("not understood: {}", one_line(&error.to_string())))
     }
 
     /// What it tells the engine; `None` where it only asks.
@@ -134,12 +144,12 @@ async fn client(mut stream: UnixStream, daemon: mpsc::Sender<Request>) -> io::Re
             read => text.extend_from_slice(&byte[..read]),
         }
     }
-    let answer = match serde_json::from_slice::<Ask>(&text) {
+    let answer = match Ask::read(&text) {
         Ok(ask) if ask.is_for_root() && !from_root(&stream) => {
             Answer::Error("only root may ask that; run it with sudo".to_owned())
         }
         Ok(ask) => relay(ask, &daemon).await,
-        Err(error) => Answer::Error(format!("not understood: {error}")),
+        Err(why) => Answer::Error(why),
     };
     let mut reply = serde_json::to_vec(&answer)?;
     reply.push(b'\n');

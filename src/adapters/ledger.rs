@@ -139,7 +139,14 @@ pub fn read(dir: &Path) -> io::Result<History> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(History::default()),
         Err(error) => return Err(error),
     };
-    let mut reader = BufReader::new(file);
+    read_from(BufReader::new(file))
+}
+
+/// Reads the text of a ledger. A line that is longer than any record is not held in memory.
+///
+/// # Errors
+/// When the source cannot be read.
+pub fn read_from(mut reader: impl BufRead) -> io::Result<History> {
     let mut history = History::default();
     let mut line = Vec::new();
     loop {

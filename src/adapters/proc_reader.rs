@@ -131,13 +131,15 @@ fn parse_file<T>(
 }
 
 /// The tasks before the slash of the fourth field: `0.50 0.40 0.30 3/89 5928`.
-fn parse_runnable(loadavg: &str) -> Option<u32> {
+#[must_use]
+pub fn parse_runnable(loadavg: &str) -> Option<u32> {
     let (running, _) = loadavg.split_ascii_whitespace().nth(3)?.split_once('/')?;
     saturated_number(running)
 }
 
 /// The total of the line `some`; the line `full` came with Linux 5.13 and is of no use here.
-fn parse_pressure(text: &str) -> Option<u64> {
+#[must_use]
+pub fn parse_pressure(text: &str) -> Option<u64> {
     let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
     some.split_ascii_whitespace()
         .find_map(|field| field.strip_prefix("total="))?

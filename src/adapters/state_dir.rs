@@ -133,11 +133,11 @@ impl StateDir {
             let path = place.join(STATE);
             match read_document(&path, &owner) {
                 Ok(None) => {}
-                Ok(Some((header, body))) => {
-                    if header.generation >= generation {
-                        generation = header.generation;
-                        found.state = body.state;
-                        unwritten = body.unwritten;
+                Ok(Some(stored)) => {
+                    if stored.generation >= generation {
+                        generation = stored.generation;
+                        found.state = stored.state;
+                        unwritten = stored.unwritten;
                     }
                 }
                 Err(fault) => {
@@ -181,8 +181,8 @@ impl StateDir {
         [dir, runtime_dir]
             .into_iter()
             .filter_map(|place| read_document(&place.join(STATE), owner).ok().flatten())
-            .max_by_key(|(header, _)| header.generation)
-            .map(|(_, body)| body.state)
+            .max_by_key(|stored| stored.generation)
+            .map(|stored| stored.state)
     }
 
     fn write_to(&self, dir: &Path, state: &State) -> io::Result<()> {
@@ -304,9 +304,14 @@ fn lock(dir: &Path, runtime_dir: &Path) -> Result<File, StateDirError> {
     }
 }
 
-enum Fault {
+/// Why a state file is set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not what this program writes; how.
     Unreadable(String),
+    /// It belongs to another server or machine; whose.
     Foreign(String),
+    /// A newer version wrote it; its format.
     Newer(u32),
 }
 
@@ -322,8 +327,18 @@ impl std::fmt::Display for Fault {
     }
 }
 
-fn read_document(path: &Path, owner: &Owner) -> Result<Option<(Header, Body)>, Fault> {
-    let unreadable = |error: &dyn std::fmt::Display| Fault::Unreadable(error.to_string());
+/// What a state file holds.
+#[derive(Debug)]
+pub struct Stored {
+    /// How often the state was saved before.
+    pub generation: u64,
+    /// The state.
+    pub state: State,
+    /// Records that the ledger did not take yet.
+    pub unwritten: Vec<Record>,
+}
+
+fn read_document(path: &Path, owner: &Owner) -> Result<Option<Stored>, Fault> {
     let mut open = OpenOptions::new();
     let file = match open.read(true).custom_flags(NO_LINK).open(path) {
         Ok(file) => file,
@@ -337,7 +352,19 @@ fn read_document(path: &Path, owner: &Owner) -> Result<Option<(Header, Body)>, F
     if text.len() as u64 > LARGEST {
         return Err(unreadable(&"far too large"));
     }
-    let header: Header = serde_json::from_slice(&text).map_err(|e| unreadable(&e))?;
+    parse(&text, owner).map(Some)
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Fault {
+    Fault::Unreadable(error.to_string())
+}
+
+/// Reads the text of a state file.
+///
+/// # Errors
+/// See [`Fault`]. Nothing is taken from a file that is not wholly `owner`'s.
+pub fn parse(text: &[u8], owner: &Owner) -> Result<Stored, Fault> {
+    let header: Header = serde_json::from_slice(text).map_err(|e| unreadable(&e))?;
     if header.readable_by > FORMAT {
         return Err(Fault::Newer(header.format));
     }
@@ -347,8 +374,12 @@ fn read_document(path: &Path, owner: &Owner) -> Result<Option<(Header, Body)>, F
     if header.machine_id != owner.machine_id {
         return Err(Fault::Foreign(format!("the machine {}", header.machine_id)));
     }
-    let body: Body = serde_json::from_slice(&text).map_err(|e| unreadable(&e))?;
-    Ok(Some((header, body)))
+    let body: Body = serde_json::from_slice(text).map_err(|e| unreadable(&e))?;
+    Ok(Stored {
+        generation: header.generation,
+        state: body.state,
+        unwritten: body.unwritten,
+    })
 }
 
 fn set_aside(path: &Path, fault: &Fault, wall_ms: i64) -> String {

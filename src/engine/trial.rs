@@ -138,6 +138,13 @@ impl Engine {
                 super::tell::span(now.since(trial.since))
             );
             self.end_trial(now, &why, true);
+        } else if !self.within_limits(trial.next()) {
+            // A reload, or a restart with another policy.
+            let why = format!(
+                "called off: the limits no longer permit {}",
+                super::tell::cores(trial.next())
+            );
+            self.end_trial(now, &why, true);
         } else if trial.next() < self.cores() && self.wants_more(now) {
             self.end_trial(now, "called off: more cores are wanted", true);
         }
@@ -176,6 +183,12 @@ impl Engine {
             proven: trial.lowered,
             text,
         });
+    }
+
+    fn within_limits(&self, cores: u32) -> bool {
+        let limits = &self.policy.limits;
+        (limits.min_cores..=limits.max_cores).contains(&cores)
+            && (limits.allowed_cores.is_empty() || limits.allowed_cores.contains(&cores))
     }
 
     /// Whether the rules, were there no trial, would raise or are at their limit.

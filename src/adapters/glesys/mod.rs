@@ -9,9 +9,9 @@ mod call_budget;
 mod connection;
 mod credentials;
 pub mod envelope;
-mod failure;
+pub mod failure;
 mod resolver;
-mod text;
+pub mod text;
 mod transport;
 
 pub use call_budget::CallBudget;

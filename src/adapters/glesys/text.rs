@@ -1,12 +1,13 @@
 //! Text of the other side, made fit for one line of a log.
 
 /// The most characters of the server's own words in a message.
-pub(super) const QUOTED: usize = 200;
+pub const QUOTED: usize = 200;
 
 /// `text` on one line: white space and control characters become single spaces, and what is
 /// invisible or turns the direction of writing is left out, so that nothing can forge a line or
 /// steer a terminal.
-pub(super) fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(1024));
     for c in text.chars().filter(|c| !is_invisible(*c)) {
         if c.is_whitespace() || c.is_control() {
@@ -22,7 +23,8 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 /// The first [`QUOTED`] characters, with a mark where something was cut off.
-pub(super) fn clip(text: &str) -> String {
+#[must_use]
+pub fn clip(text: &str) -> String {
     match text.char_indices().nth(QUOTED) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
