@@ -125,7 +125,7 @@ fn hotplug() {
     assert_eq!(cpus(), most, "under load");
     drop(busy);
     let mut foreign = ForeignLoad::beside(daemon.pid(), 0.7);
-    let lowered = daemon.comes_to(|daemon| {
+    let lowered = daemon.comes_to(Duration::from_secs(40), |daemon| {
         foreign.look();
         daemon.events("applied").len() == 2
     });

@@ -83,11 +83,12 @@ impl Bed {
     fn new() -> Self {
         let ca = PrivateCa::new();
         let api = Served::over_tls(emulator(2, 8), ca.server(&["127.0.0.1"]));
+        // First, since only the first failure of a kind is told.
+        let echo = Fault::http(500, &format!("who is {KEY}?"));
+        api.inject(Function::Details, echo, Times::Next(1));
         for fault in FAULTS {
             api.inject(Function::Details, fault, Times::Next(1));
         }
-        let echo = Fault::http(500, &format!("who is {KEY}?"));
-        api.inject(Function::Details, echo, Times::Next(1));
         let place = Place::new();
         fs::write(place.at("ca.pem"), ca.pem()).unwrap();
         let bed = Self { place, api };
@@ -129,9 +130,9 @@ impl Bed {
         // Before it answers, it may not yet listen to signals.
         self.place.status_where("running", |_| true);
         let known = || {
-            self.place
-                .status()
-                .is_some_and(|s| s["cores_known"] == true)
+            let status = self.place.status().unwrap();
+            assert_clean("the status", status.to_string().as_bytes());
+            status["cores_known"] == true
         };
         hurried("the server is known", &daemon, known);
         let met = self.api.calls_of(Function::Details);
@@ -224,6 +225,8 @@ fn nothing_that_is_written_holds_the_key() {
         let output = lines.join("\n");
         // As loud as was asked for.
         assert!(output.to_lowercase().contains("trace"), "{output}");
+        // What the other side said of the key is told, but for the key.
+        assert!(output.contains("who is "), "{output}");
         assert_clean(format, output.as_bytes());
         assert!(assert_files_clean(&bed.place.at("state")) > 0);
         assert_files_clean(&bed.place.at("run"));

@@ -66,8 +66,12 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn look_until(done: &mut dyn FnMut() -> bool) -> bool {
+    look_for(PATIENCE, done)
+}
+
+fn look_for(patience: Duration, done: &mut dyn FnMut() -> bool) -> bool {
     const PAUSE: Duration = Duration::from_millis(50);
-    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+    for _ in 0..patience.as_millis() / PAUSE.as_millis() {
         if done() {
             return true;
         }
@@ -275,14 +279,14 @@ impl Daemon {
         self.events(event).remove(0)
     }
 
-    /// Looks until `done`; whether it came to that.
-    pub fn comes_to(&self, mut done: impl FnMut(&Self) -> bool) -> bool {
-        look_until(&mut || done(self))
+    /// Looks until `done`, for so long at most; whether it came to that.
+    pub fn comes_to(&self, patience: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        look_for(patience, &mut || done(self))
     }
 
     /// Looks until `done`.
     pub fn until(&self, what: &str, done: impl FnMut(&Self) -> bool) {
-        let came = self.comes_to(done);
+        let came = self.comes_to(PATIENCE, done);
         assert!(
             came,
             "it never came to this: {what}\n{}",
