@@ -212,7 +212,8 @@ impl StateStore for StateDir {
     fn save(&mut self, state: &State) -> Result<Kept, String> {
         // Before the state, so that what it still lists as unwritten is.
         let _still_unwritten = self.flush_ledger();
-        self.generation += 1;
+        // Whatever number a file held.
+        self.generation = self.generation.saturating_add(1);
         match self.write_to(&self.dir, state) {
             Ok(()) => {
                 let _absent = fs::remove_file(self.runtime_dir.join(STATE));
