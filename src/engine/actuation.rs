@@ -89,7 +89,7 @@ impl Engine {
             self.state.day.changes = self.state.day.changes.saturating_add(1);
         }
         if first || moved {
-            out.push(self.asked_notice());
+            out.push(tell::asked(&self.policy, intent));
         }
     }
 
@@ -244,13 +244,7 @@ impl Engine {
         }
         // The pause of the direction says when; one of the whole API would hold back the other
         // direction, which may well work.
-        if !matches!(
-            failure.kind,
-            FailureKind::Credentials
-                | FailureKind::Forbidden
-                | FailureKind::Configuration
-                | FailureKind::InvalidValue
-        ) {
+        if !failure.kind.needs_operator() && failure.kind != FailureKind::InvalidValue {
             self.api.edit = None;
         }
         let outcome = if intent.reverting {
@@ -315,11 +309,10 @@ impl Engine {
 
     /// One failed call, for a person.
     pub(super) fn api_error(&self, failure: &ApiFailure, decision_id: Option<String>) -> Notice {
-        let loudness = match failure.kind {
-            FailureKind::Credentials | FailureKind::Forbidden | FailureKind::Configuration => {
-                Loudness::Error
-            }
-            _ => Loudness::Warning,
+        let loudness = if failure.kind.needs_operator() {
+            Loudness::Error
+        } else {
+            Loudness::Warning
         };
         let mut notice = Notice::new(EventKind::ApiError, loudness, failure.message.clone());
         notice.decision_id = decision_id;

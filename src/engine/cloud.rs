@@ -59,3 +59,15 @@ pub enum FailureKind {
     /// It may have been done: read before any new edit (other 5xx, timeout, reset, cut answer).
     Unknown,
 }
+
+impl FailureKind {
+    /// Whether it lasts until the operator acts. Then there is no hurry to try again, however much
+    /// the VM is short of CPU.
+    #[must_use]
+    pub fn needs_operator(self) -> bool {
+        matches!(
+            self,
+            FailureKind::Credentials | FailureKind::Forbidden | FailureKind::Configuration
+        )
+    }
+}

@@ -1,7 +1,7 @@
 //! The two doors of the engine: [`Engine::apply`] takes in what happened, [`Engine::next`] says
 //! what to do. The daemon, the tests and later `replay` use these two and nothing else.
 
-use super::cloud::{ApiFailure, FailureKind};
+use super::cloud::ApiFailure;
 use super::event::{Command, Event, EventKind, Loudness, Machine, Notice, Start, Step};
 use super::gate::Outlook;
 use super::policy::Policy;
@@ -21,8 +21,7 @@ const READ_IDLE: Duration = Duration::from_secs(3600);
 const READ_FRESH: Duration = Duration::from_secs(30);
 /// Without permission for `server/allowedarguments`, ask again this often.
 const ALLOWED_RETRY: Duration = Duration::from_secs(24 * 3600);
-
-/// After a failure that may pass, sooner.
+/// After a failure of that call that may pass by itself, this often.
 const ALLOWED_SOON: Duration = Duration::from_secs(600);
 
 /// Work that waits when cores are added is served after the raise, and then looks like demand.
@@ -151,14 +150,10 @@ impl Engine {
             }
             Event::AllowedCores(answer) => {
                 self.api.calling = false;
-                let lasting = answer.as_ref().err().is_none_or(|failure| {
-                    matches!(
-                        failure.kind,
-                        FailureKind::Credentials
-                            | FailureKind::Forbidden
-                            | FailureKind::Configuration
-                    )
-                });
+                let lasting = answer
+                    .as_ref()
+                    .err()
+                    .is_none_or(|failure| failure.kind.needs_operator());
                 let again = if lasting { ALLOWED_RETRY } else { ALLOWED_SOON };
                 self.api.allowed_due = Some(now.plus(again));
                 // Without that permission every count within the limits is tried; a 400 teaches.

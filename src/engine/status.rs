@@ -184,7 +184,7 @@ impl Status {
             (None, Some(Reason::Warming)) => "filling its windows".to_owned(),
             (None, Some(gate)) => gate.as_str().to_owned(),
             (None, None) if self.paused => "paused".to_owned(),
-            (None, None) if self.at_limit => "at its limit, more is wanted".to_owned(),
+            (None, None) if self.at_limit => "at limits.max_cores, would go higher".to_owned(),
             (None, None) => "nothing to change".to_owned(),
         }
     }

@@ -117,9 +117,15 @@ impl Engine {
             if self.told.news(now, Reason::Utilization, true)
                 && let Some(demand) = demand
             {
+                let most = self.policy.limits.max_cores;
+                let limit = if cores >= most {
+                    format!("limits.max_cores is {most}")
+                } else {
+                    "no higher count is allowed".to_owned()
+                };
                 let text = format!(
-                    "{demand:.1} cores are wanted, {cores} are there, and limits.max_cores is {}",
-                    self.policy.limits.max_cores
+                    "more than {cores} would be asked for, but {limit}: {demand:.2} cores are wanted, {:.0} % of what is there",
+                    demand / f64::from(cores.max(1)) * 100.0
                 );
                 out.push(
                     Notice::new(EventKind::AtLimit, Loudness::Warning, text)
@@ -248,30 +254,26 @@ impl Engine {
         }
         Notice::new(EventKind::Started, Loudness::Info, text)
     }
+}
 
-    /// The line of the intent that is being sent.
-    pub(super) fn asked_notice(&self) -> Notice {
-        let Some(intent) = &self.state.intent else {
-            return Notice::new(EventKind::Held, Loudness::Info, String::new());
-        };
-        let event = match intent.direction() {
-            Direction::Raising => EventKind::ScaleUp,
-            Direction::Lowering => EventKind::ScaleDown,
-        };
-        let text = format!(
-            "{} {} → {} cores: {}",
-            verb_ing(intent.from, intent.to),
-            intent.from,
-            intent.to,
-            because(&self.policy, intent.from, &intent.decision)
-        );
-        let mut notice = Notice::new(event, Loudness::Info, text)
-            .because(intent.decision.reason)
-            .change(intent.from, intent.to)
-            .load(intent.decision.demand, intent.from);
-        notice.decision_id = Some(intent.decision_id.clone());
-        notice
-    }
+/// The line of a change that is being sent.
+pub(super) fn asked(policy: &Policy, intent: &Intent) -> Notice {
+    let (from, to) = (intent.from, intent.to);
+    let event = match intent.direction() {
+        Direction::Raising => EventKind::ScaleUp,
+        Direction::Lowering => EventKind::ScaleDown,
+    };
+    let text = format!(
+        "{} {from} → {to} cores: {}",
+        verb_ing(from, to),
+        because(policy, from, &intent.decision)
+    );
+    let mut notice = Notice::new(event, Loudness::Info, text)
+        .because(intent.decision.reason)
+        .change(from, to)
+        .load(intent.decision.demand, from);
+    notice.decision_id = Some(intent.decision_id.clone());
+    notice
 }
 
 fn refusal_is_news(reason: Reason) -> bool {

@@ -67,11 +67,7 @@ impl Trouble {
     /// When to try again.
     #[must_use]
     pub fn retry_at(&self, overloaded: bool) -> Timestamp {
-        let patient = self.told_delay
-            || matches!(
-                self.kind,
-                FailureKind::Credentials | FailureKind::Forbidden | FailureKind::Configuration
-            );
+        let patient = self.told_delay || self.kind.needs_operator();
         let delay = if overloaded && !patient {
             self.delay.min(OVERLOADED_LONGEST)
         } else {

@@ -74,16 +74,9 @@ impl Engine {
     /// An outage during a change that is no longer wanted is over once the API answers again; a
     /// missing permission is not.
     fn calm_edit_trouble(&mut self, now: Timestamp, out: &mut Vec<Notice>) {
-        let lasting = |kind| {
-            matches!(
-                kind,
-                FailureKind::Credentials | FailureKind::Forbidden | FailureKind::Configuration
-            )
-        };
-        let over =
-            self.api.edit.as_ref().is_some_and(|trouble| {
-                !lasting(trouble.kind) && trouble.retry_at(false).reached(now)
-            });
+        let over = self.api.edit.as_ref().is_some_and(|trouble| {
+            !trouble.kind.needs_operator() && trouble.retry_at(false).reached(now)
+        });
         if over && self.state.intent.is_none() {
             self.api.edit = None;
             out.push(tell::recovered("the API answers again"));
