@@ -20,7 +20,7 @@ use targets::TARGETS;
 use world::Dice;
 
 /// Changed copies of each corpus file.
-const MUTATIONS: u32 = 200;
+const MUTATIONS: u32 = 80;
 /// A corpus is read by people and cloned by everybody.
 const MOST_FILES: usize = 100;
 const LONGEST_FILE: usize = 64 << 10;
