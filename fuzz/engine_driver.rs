@@ -212,6 +212,8 @@ impl<'a> Driver<'a> {
                 Command::Edit { .. } => self.edited(),
                 Command::Wait | Command::Plan(_) | Command::Abandon => continue,
             };
+            // No call is answered in no time: what was read is later than what led to it.
+            self.now = self.now.plus(Duration::from_millis(1));
             self.apply(answer);
         }
         panic!(
