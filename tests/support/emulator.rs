@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 pub struct Served {
     /// For `api.url`.
     pub url: String,
+    pub port: u16,
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -24,16 +25,21 @@ pub struct Served {
 impl Served {
     /// Over plain HTTP, on a free port of 127.0.0.1.
     pub fn over_http(emulator: Emulator) -> Self {
-        Self::start(emulator, None)
+        Self::start(emulator, 0, None)
     }
 
     /// Over TLS, on a free port of 127.0.0.1.
     pub fn over_tls(emulator: Emulator, config: Arc<ServerConfig>) -> Self {
-        Self::start(emulator, Some(config))
+        Self::over_tls_on(0, emulator, config)
     }
 
-    fn start(emulator: Emulator, tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    /// Likewise, on this port.
+    pub fn over_tls_on(port: u16, emulator: Emulator, config: Arc<ServerConfig>) -> Self {
+        Self::start(emulator, port, Some(config))
+    }
+
+    fn start(emulator: Emulator, port: u16, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -50,6 +56,7 @@ impl Served {
             });
         });
         Self {
+            port: address.port(),
             url: format!("{scheme}://{address}"),
             handle,
             stop: Some(stop),

@@ -1,0 +1,1 @@
+//! Cores that come late, stay offline, or are not given back.

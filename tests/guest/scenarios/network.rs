@@ -1,0 +1,1 @@
+//! The wire, names, certificates, the key.

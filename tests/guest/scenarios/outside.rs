@@ -1,0 +1,1 @@
+//! Others who change the server, and an API that is not there.

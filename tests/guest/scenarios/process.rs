@@ -1,0 +1,1 @@
+//! The daemon killed, frozen, upgraded, started twice; what it lives with.

@@ -1,0 +1,1 @@
+//! Reboots by the platform, by people, by themselves, and a clone.

@@ -1,0 +1,1 @@
+//! The disk full, the state torn.

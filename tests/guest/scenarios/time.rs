@@ -1,0 +1,1 @@
+//! Clocks that step, a guest that is suspended.
