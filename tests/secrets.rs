@@ -7,6 +7,8 @@
 mod daemon;
 #[path = "support/journal.rs"]
 mod journal;
+#[path = "support/key_search.rs"]
+mod key_search;
 #[path = "support/machine_lock.rs"]
 mod machine_lock;
 #[path = "support/emulator.rs"]
@@ -14,55 +16,19 @@ mod served;
 #[path = "support/tls.rs"]
 mod tls;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use daemon::{Daemon, KEY, NOBODY, PROJECT, Place, emulator, until, write_private};
+use daemon::{Daemon, KEY, NOBODY, Place, emulator, until, write_private};
 use glesys_autoscaler::sandbox::{Fault, Function, Times};
 use journal::Journal;
+use key_search::{assert_clean, assert_files_clean};
 use machine_lock::say_skipped;
 use rustix::process::{Signal, geteuid};
 use served::Served;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use tls::PrivateCa;
-
-/// Fails where `bytes` hold the key, as it is or as HTTP Basic sends it.
-fn assert_clean(what: &str, bytes: &[u8]) {
-    let basic = STANDARD.encode(format!("{PROJECT}:{KEY}"));
-    // Base64 by itself as well: of whatever else stands before it, three ways.
-    let shifted = |lead: &str| {
-        let text = STANDARD.encode(format!("{lead}{KEY}"));
-        text[lead.len() + 1..text.len() - 4].to_owned()
-    };
-    let text = String::from_utf8_lossy(bytes);
-    for form in [
-        KEY.to_owned(),
-        basic.trim_end_matches('=').to_owned(),
-        shifted(""),
-        shifted("a"),
-        shifted("ab"),
-    ] {
-        assert!(!text.contains(&form), "{what} holds the key:\n{text}");
-    }
-}
-
-/// Every file below `dir`.
-fn assert_files_clean(dir: &Path) -> usize {
-    let mut files = 0;
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files += assert_files_clean(&path);
-        } else if path.is_file() {
-            assert_clean(&path.display().to_string(), &fs::read(&path).unwrap());
-            files += 1;
-        }
-    }
-    files
-}
 
 /// How the daemon is given its key.
 enum Given {

@@ -96,7 +96,7 @@ pub fn socket(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join(NAME)
 }
 
-/// Opens the socket. The caller holds the state directory's lock, so a socket that is there is a
+/// Opens the socket. The caller holds the run-time directory's lock, so a socket that is there is a
 /// dead one.
 ///
 /// # Errors

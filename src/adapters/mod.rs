@@ -4,6 +4,7 @@ pub mod api_key;
 pub mod clock;
 pub mod control;
 pub mod cpu_hotplug;
+mod directory_locks;
 pub mod glesys;
 pub mod ledger;
 pub mod machine;

@@ -4,6 +4,7 @@
 //! another machine, is set aside under another name and said so; nothing is deleted.
 
 use super::clock::rfc3339;
+use super::directory_locks;
 use super::ledger::Ledger;
 use crate::engine::record::Record;
 use crate::engine::state::State;
@@ -11,7 +12,7 @@ use crate::ports::{Kept, StateStore};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The format that this version writes.
@@ -19,7 +20,6 @@ const FORMAT: u32 = 1;
 /// The oldest format whose readers understand what this version writes.
 const READABLE_BY: u32 = 1;
 const STATE: &str = "state.json";
-const PID: &str = "pid";
 /// A state file is a few KB; anything far larger is not ours.
 const LARGEST: u64 = 1 << 20;
 
@@ -41,6 +41,14 @@ pub enum StateDirError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// What the one keeps for good is removed from the other.
+    #[error(
+        "state_dir and runtime_dir are both {path}; name two directories, of which the second may be empty after a reboot"
+    )]
+    Same {
+        /// Which.
+        path: PathBuf,
     },
     /// Another process holds it.
     #[error("another glesys-autoscaler is running{holder}: it holds {path}")]
@@ -108,12 +116,12 @@ pub struct StateDir {
     ledger: Ledger,
     generation: u64,
     unwritten: Vec<Record>,
-    /// Kept open: the lock goes with the descriptor, whatever becomes of the process.
-    _lock: File,
+    /// Kept open: a lock goes with its descriptor, whatever becomes of the process.
+    _locks: [File; 2],
 }
 
 impl StateDir {
-    /// Opens and locks the directory, and reads what the last run left. `wall_ms` names what has
+    /// Opens and locks both directories, and reads what the last run left. `wall_ms` names what has
     /// to be set aside.
     ///
     /// # Errors
@@ -124,7 +132,7 @@ impl StateDir {
         owner: Owner,
         wall_ms: i64,
     ) -> Result<(StateDir, Found), StateDirError> {
-        let lock = lock(dir, runtime_dir)?;
+        let locks = directory_locks::take(dir, runtime_dir)?;
         let mut found = Found::default();
         let mut unwritten = Vec::new();
         let mut generation = 0;
@@ -169,7 +177,7 @@ impl StateDir {
             ledger,
             generation,
             unwritten,
-            _lock: lock,
+            _locks: locks,
         };
         Ok((store, found))
     }
@@ -244,64 +252,6 @@ impl StateStore for StateDir {
                 self.dir.join(super::ledger::NAME).display()
             )
         })
-    }
-}
-
-/// Takes the lock of the directory itself: no file has to be made, so a full disk is no obstacle.
-fn lock(dir: &Path, runtime_dir: &Path) -> Result<File, StateDirError> {
-    let wrong = |path: &Path| {
-        let (what, mend) = if path == dir {
-            (
-                "state directory",
-                "state_dir in the policy file, or $STATE_DIRECTORY",
-            )
-        } else {
-            (
-                "run-time directory",
-                "runtime_dir in the policy file, or $RUNTIME_DIRECTORY",
-            )
-        };
-        let path = path.to_owned();
-        move |source| StateDirError::Directory {
-            what,
-            mend,
-            path,
-            source,
-        }
-    };
-    for each in [dir, runtime_dir] {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(each)
-            .map_err(wrong(each))?;
-    }
-    // A full disk is worked around, see `save`; a directory that is never going to be writable is
-    // a mistake that must not hide behind that.
-    let may_write = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    let effective = rustix::fs::AtFlags::EACCESS;
-    rustix::fs::accessat(rustix::fs::CWD, dir, may_write, effective)
-        .map_err(|errno| wrong(dir)(errno.into()))?;
-    let file = File::open(dir).map_err(wrong(dir))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {
-            // Only to be named by a second daemon; without it the lock holds all the same.
-            let pid = format!("{}\n", std::process::id());
-            let _unnamed = replace(runtime_dir, PID, pid.as_bytes());
-            Ok(file)
-        }
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let pid = fs::read_to_string(runtime_dir.join(PID)).unwrap_or_default();
-            let holder = match pid.trim() {
-                "" => String::new(),
-                pid => format!(" (process {pid})"),
-            };
-            Err(StateDirError::Held {
-                path: dir.to_owned(),
-                holder,
-            })
-        }
-        Err(errno) => Err(wrong(dir)(errno.into())),
     }
 }
 
@@ -404,7 +354,7 @@ fn set_aside(path: &Path, fault: &Fault, wall_ms: i64) -> String {
 }
 
 /// Replaces `name` in `dir` by `text`: whole or not at all, and on disk when it returns.
-fn replace(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+pub(super) fn replace(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     // One fixed name: only the holder of the lock writes here, and a kill leaves no litter.
     let fresh = dir.join(format!("{name}.new"));
     let result = (|| {

@@ -37,6 +37,77 @@ fn names_the_first(second: &Output, first: &Daemon) {
     assert!(complaint.contains(&holder), "{complaint}");
 }
 
+/// Its socket and pid file are one daemon's, whatever state directory another one has.
+#[test]
+fn a_daemon_with_another_state_directory_takes_over_no_run_time_directory() {
+    let (place, other) = (Place::new(), Place::new());
+    let (_api, other_api) = (wanting(&place), wanting(&other));
+    let daemon = place.daemon();
+    place.status_where("running", |_| true);
+    let pid = fs::read(place.at("run/pid")).unwrap();
+    let sharing = |arguments: &[&str]| {
+        let mut command = other.command(arguments);
+        command.env("RUNTIME_DIRECTORY", place.at("run"));
+        command.output().unwrap()
+    };
+    let refused = sharing(&["run"]);
+    names_the_first(&refused, &daemon);
+    let complaint = String::from_utf8(refused.stderr).unwrap();
+    let held = format!("it holds {}", place.at("run").display());
+    assert!(complaint.contains(&held), "{complaint}");
+    assert_eq!(other_api.calls(), []);
+    assert_eq!(fs::read(place.at("run/pid")).unwrap(), pid);
+    let before = daemon.events("paused").len();
+    assert!(sharing(&["pause"]).status.success());
+    daemon.until("the first is told", |d| d.events("paused").len() > before);
+    daemon.stop();
+    assert!(sharing(&["resume"]).status.success());
+}
+
+/// The pid beside a daemon of another run-time directory is not that of who holds the state.
+#[test]
+fn the_holder_of_the_state_alone_is_not_named_after_another() {
+    let (place, other) = (Place::new(), Place::new());
+    let _api = wanting(&place);
+    let daemon = place.daemon();
+    place.status_where("running", |_| true);
+    fs::create_dir(other.at("run")).unwrap();
+    fs::write(other.at("run/pid"), "1\n").unwrap();
+    for command in ["run", "pause"] {
+        let mut second = place.command(&[command]);
+        second.env("RUNTIME_DIRECTORY", other.at("run"));
+        let output = second.output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{complaint}");
+        let held = format!(
+            "another glesys-autoscaler is running: it holds {}",
+            place.at("state").display()
+        );
+        assert!(complaint.contains(&held), "{complaint}");
+    }
+    daemon.stop();
+}
+
+/// What was saved in the one would be removed from the other.
+#[test]
+fn one_directory_for_both_is_refused() {
+    let place = Place::new();
+    let _api = wanting(&place);
+    std::os::unix::fs::symlink(place.at("run"), place.at("link")).unwrap();
+    for name in ["run", "link"] {
+        let mut command = place.command(&["run"]);
+        command.env("STATE_DIRECTORY", place.at(name));
+        let output = command.output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{complaint}");
+        let said = format!(
+            "state_dir and runtime_dir are both {}",
+            place.at(name).display()
+        );
+        assert!(complaint.contains(&said), "{complaint}");
+    }
+}
+
 /// Either directory, by its own name, and the state directory also where it is there already.
 #[test]
 fn a_directory_that_cannot_be_written_is_said_at_the_start() {

@@ -1,25 +1,10 @@
-//! `kill -9` at named points of an edit, and SIGTERM in the middle of one. After the restart there
-//! is no second edit, no record is missing or there twice, and the cooldown holds.
-//!
-//! The server has one core less than this machine has CPUs, and one less than the policy's
-//! minimum: so the daemon raises at once, and the kernel shows the new count from the beginning.
+//! `kill -9` at named points of an edit, and SIGTERM in the middle of one.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "support/daemon.rs"]
-mod daemon;
-#[path = "support/machine_lock.rs"]
-mod machine_lock;
-#[path = "support/emulator.rs"]
-mod served;
-
-use daemon::{Daemon, Place, SERVER, cpus, emulator, of_event};
+use crate::bed::{Bed, two_cpus};
+use crate::daemon::{Daemon, SERVER, cpus, of_event};
+use crate::served::Served;
+use glesys_autoscaler::engine::record::Outcome;
 use glesys_autoscaler::sandbox::{Fault, Function, Times};
-use machine_lock::{MachineLock, say_skipped};
-use rustix::process::Signal;
-use serde_json::Value;
-use served::Served;
-use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
 use std::time::Duration;
@@ -36,7 +21,7 @@ struct Point {
     /// Calls of `server/edit`; more than one only where the first surely changed nothing.
     edits: usize,
     /// The ledger.
-    results: &'static [&'static str],
+    results: &'static [Outcome],
 }
 
 enum Ends {
@@ -63,9 +48,9 @@ fn read_since_edit(api: &Served) -> bool {
     edit_accepted(api) && last == Some(Function::Details)
 }
 
-const APPLIED: &[&str] = &["applied"];
+const APPLIED: &[Outcome] = &[Outcome::Applied];
 /// The first came to nothing, which the API shows, and was decided anew.
-const FAILED_THEN_APPLIED: &[&str] = &["failed", "applied"];
+const FAILED_THEN_APPLIED: &[Outcome] = &[Outcome::Failed, Outcome::Applied];
 
 const POINTS: &[Point] = &[
     Point {
@@ -189,7 +174,7 @@ fn nothing_is_doubled_or_lost_wherever_the_daemon_is_killed() {
 
 impl Point {
     fn lived_through(&self) {
-        let bed = Bed::new();
+        let bed = Bed::over_http();
         (self.prepare)(&bed.api);
         let first = match self.ends {
             Ends::Inside => {
@@ -214,7 +199,7 @@ impl Point {
 #[test]
 fn a_stop_in_the_middle_of_an_edit_ends_well_and_the_next_start_goes_on() {
     let Some(_lock) = two_cpus() else { return };
-    let bed = Bed::new();
+    let bed = Bed::over_http();
     bed.api
         .inject(Function::Edit, Fault::DelayAfter(NEVER), Times::Next(1));
     let daemon = bed.place.daemon();
@@ -229,98 +214,4 @@ fn a_stop_in_the_middle_of_an_edit_ends_well_and_the_next_start_goes_on() {
     let message = started["message"].as_str().unwrap();
     assert!(message.contains("a change is under way"), "{message}");
     bed.shows(1, APPLIED, &[first, second]);
-}
-
-/// The CPUs stay as they are while it is held. `None`: this machine cannot show anything.
-fn two_cpus() -> Option<MachineLock> {
-    let lock = MachineLock::share();
-    if cpus() > 1 {
-        return Some(lock);
-    }
-    say_skipped("kills in the middle of an edit: with one CPU no raise shows in the kernel");
-    None
-}
-
-struct Bed {
-    api: Served,
-    place: Place,
-    target: u32,
-}
-
-impl Bed {
-    fn new() -> Self {
-        let target = cpus();
-        let bed = Self {
-            api: Served::over_http(emulator(target - 1, target + 1)),
-            place: Place::new(),
-            target,
-        };
-        bed.policy(target);
-        bed
-    }
-
-    fn policy(&self, least: u32) {
-        let keys = format!(
-            "limits.min_cores = {least}
-             limits.max_cores = {most}
-             sampling.interval = '500ms'
-             policy.up.max_step = 1
-             policy.up.cooldown = '1h'
-             policy.down.cooldown = '1h'",
-            most = self.target + 1
-        );
-        self.place.policy(&self.api.url, &keys);
-    }
-
-    /// The next start: it finishes the change, and makes no other before the cooldown is over,
-    /// although the policy, read anew, asks for one.
-    fn settles_and_keeps_its_cooldown(&self) -> Vec<String> {
-        let daemon = self.place.daemon();
-        daemon.until("the change is applied", |_| {
-            let applied = |record: &Value| record["result"] == "applied";
-            self.place.history().iter().any(applied)
-        });
-        self.place.status_where("settled", |status| {
-            status["cores_known"] == true
-                && status["in_flight"].is_null()
-                && status["cores"] == self.target
-        });
-        self.policy(self.target + 1);
-        daemon.signal(Signal::HUP);
-        let wanting = |status: &Value| status["wants"] == self.target + 1;
-        let status = self.place.status_where("wanting more", wanting);
-        assert_eq!(status["waits_for"], "cooldown", "{status:#}");
-        daemon.stop()
-    }
-
-    /// What the emulator, the ledger and the journal must show in the end.
-    fn shows(&self, edits: usize, results: &[&str], runs: &[Vec<String>]) {
-        let calls = self.api.calls_of(Function::Edit);
-        assert_eq!(calls.len(), edits, "{calls:#?}");
-        assert!(
-            calls
-                .iter()
-                .all(|call| call.arguments["cpucores"] == self.target)
-        );
-        assert_eq!(self.api.cores(SERVER), Ok(self.target));
-
-        let history = self.place.history();
-        let found: Vec<&str> = history
-            .iter()
-            .filter_map(|r| r["result"].as_str())
-            .collect();
-        assert_eq!(found, results, "{history:#?}");
-        let recorded: BTreeSet<&str> = history
-            .iter()
-            .filter_map(|r| r["decision_id"].as_str())
-            .collect();
-        assert_eq!(recorded.len(), history.len(), "{history:#?}");
-        for line in runs.iter().flat_map(|lines| of_event(lines, "scale_up")) {
-            let id = line["decision_id"].as_str().unwrap();
-            assert!(recorded.contains(id), "{id} was announced: {history:#?}");
-        }
-        let counts = |r: &Value| (r["cores_from"].clone(), r["cores_to"].clone());
-        let change = (Value::from(self.target - 1), Value::from(self.target));
-        assert!(history.iter().all(|r| counts(r) == change), "{history:#?}");
-    }
 }
