@@ -22,6 +22,9 @@ const READABLE_BY: u32 = 1;
 const STATE: &str = "state.json";
 /// A state file is a few KB; anything far larger is not ours.
 const LARGEST: u64 = 1 << 20;
+/// Records that wait for the ledger, at most: more than a day's. With all of them the state stays
+/// below half of [`LARGEST`], or it would not be read again.
+pub const UNWRITTEN: usize = 256;
 
 /// Neither through a link, nor waiting for the other end of a pipe.
 pub(super) const NO_LINK: i32 =
@@ -152,21 +155,22 @@ impl StateDir {
                     found.careful = true;
                     found.remarks.push(set_aside(&path, &fault, wall_ms));
                     if let Fault::Foreign(_) = fault {
-                        found.remarks.push(set_aside(
-                            &dir.join(super::ledger::NAME),
-                            &fault,
-                            wall_ms,
-                        ));
+                        for name in ledgers(dir) {
+                            let path = dir.join(name);
+                            found.remarks.push(set_aside(&path, &fault, wall_ms));
+                        }
                     }
                 }
             }
         }
-        if generation == 0 && dir.join(super::ledger::NAME).exists() && !found.careful {
+        if let Some(ledger) = ledgers(dir).next()
+            && generation == 0
+            && !found.careful
+        {
             found.careful = true;
             found.remarks.push(format!(
-                "{} is missing beside {}: the cooldowns begin anew",
+                "{} is missing beside {ledger}: the cooldowns begin anew",
                 dir.join(STATE).display(),
-                super::ledger::NAME
             ));
         }
         let ledger = Ledger::open(dir);
@@ -247,12 +251,25 @@ impl StateStore for StateDir {
     fn append(&mut self, record: &Record) -> Result<(), String> {
         self.unwritten.push(record.clone());
         self.flush_ledger().map_err(|error| {
+            let lost = self.unwritten.len().saturating_sub(UNWRITTEN);
+            self.unwritten.drain(..lost);
+            let oldest = match lost {
+                0 => "",
+                _ => ", in place of the oldest that waited for that",
+            };
             format!(
-                "{} cannot be written: {error}; the record is kept with the state and written later",
+                "{} cannot be written: {error}; the record is kept with the state and written later{oldest}",
                 self.dir.join(super::ledger::NAME).display()
             )
         })
     }
+}
+
+/// The files of the ledger that are there.
+fn ledgers(dir: &Path) -> impl Iterator<Item = &'static str> + '_ {
+    [super::ledger::NAME, super::ledger::OLDER]
+        .into_iter()
+        .filter(|name| dir.join(name).exists())
 }
 
 /// Why a state file is set aside.

@@ -55,6 +55,7 @@ impl Engine {
             reverting: false,
             unlocked: None,
             rebooted: false,
+            lost: 0,
             polls: 0,
             next_poll: now,
         });
@@ -120,7 +121,7 @@ impl Engine {
                 intent.stage = Stage::Accepted;
                 intent.answered = Some(now);
                 self.api.invalid = 0;
-                self.api.lock_answers = 0;
+                self.api.lock.opened();
                 if self.api.edit.take().is_some() {
                     out.push(tell::recovered("the API accepts changes again"));
                 }
@@ -131,9 +132,7 @@ impl Engine {
         match failure.kind {
             FailureKind::Locked => {
                 intent.stage = Stage::Planned;
-                // Growing, even where details and edit disagree on the lock.
-                self.api.lock_poll = now.plus(poll_delay(self.api.lock_answers));
-                self.api.lock_answers += 1;
+                self.api.lock.answered(now);
                 if let Some(seen) = &mut self.api.seen {
                     seen.server.locked = true;
                 }

@@ -91,10 +91,7 @@ impl Engine {
             latest: None,
             backlog: Backlog::None,
             missed: (0, None),
-            api: ApiView {
-                lock_poll: now,
-                ..ApiView::default()
-            },
+            api: ApiView::default(),
             disk_full: false,
             told: Told::default(),
             trial_asked: false,
@@ -342,7 +339,10 @@ impl Engine {
         };
         let due = match &self.state.intent {
             Some(intent) if intent.stage != Stage::Planned => intent.next_poll,
-            Some(intent) if seen.server.locked => self.api.lock_poll.later(intent.next_poll),
+            Some(intent) if seen.server.locked => {
+                let look_at = self.api.lock.look_at(outlook.overloaded());
+                look_at.later(intent.next_poll)
+            }
             Some(intent) if !self.read_since(intent.planned, now) => {
                 let edit = self
                     .api
@@ -353,7 +353,9 @@ impl Engine {
             }
             Some(_) => return retry,
             None if self.api.recheck => now,
-            None if seen.server.locked && outlook.wish.decision.is_some() => self.api.lock_poll,
+            None if seen.server.locked && outlook.wish.decision.is_some() => {
+                self.api.lock.look_at(outlook.overloaded())
+            }
             None => seen.at.plus(READ_IDLE),
         };
         Some(retry.map_or(due, |at| at.later(due)))

@@ -192,7 +192,8 @@ impl Engine {
             return refuse(Reason::InFlight, Some(intent.next_poll));
         }
         if seen.server.locked {
-            return refuse(Reason::Locked, Some(self.api.lock_poll));
+            let overloaded = wish.at_limit || !lowering;
+            return refuse(Reason::Locked, Some(self.api.lock.look_at(overloaded)));
         }
         if wish.blind == Some(Reason::Stale) {
             return refuse(Reason::Stale, None);

@@ -222,6 +222,9 @@ pub struct Intent {
     /// The platform rebooted the VM for it.
     #[serde(default)]
     pub rebooted: bool,
+    /// Edits that posted the old count back and never arrived.
+    #[serde(default)]
+    pub lost: u32,
     /// Reads since the edit was sent, for the growing pause between them.
     pub polls: u32,
     /// When to read next.

@@ -82,7 +82,8 @@ impl Engine {
         if let (Some(decision), Some(refusal)) = (outlook.wish.decision, outlook.refusal) {
             let direction = Direction::of(cores, decision.to);
             self.told.note_gate(refusal.reason, direction);
-            if refusal_is_news(refusal.reason)
+            let lasts = refusal.reason == Reason::Locked && self.api.lock.lasts();
+            if (lasts || refusal_is_news(refusal.reason))
                 && self
                     .told
                     .news(now, refusal.reason, direction == Direction::Raising)
@@ -94,7 +95,9 @@ impl Engine {
                     Reason::IdentityUnproven | Reason::DiskFull | Reason::DirectionOff => {
                         Loudness::Warning
                     }
-                    Reason::ChangesPerDay | Reason::NotAllowedByPlatform => Loudness::Warning,
+                    Reason::ChangesPerDay | Reason::NotAllowedByPlatform | Reason::Locked => {
+                        Loudness::Warning
+                    }
                     _ => Loudness::Info,
                 };
                 out.push(
@@ -212,6 +215,9 @@ impl Engine {
                 self.state.day.changes, self.policy.limits.max_changes_per_day
             ),
             Reason::DiskFull => "state cannot be written where it survives a reboot".to_owned(),
+            Reason::Locked => {
+                "the provider has kept the server locked for ten minutes; it is looked at every few minutes from now on".to_owned()
+            }
             other => other.as_str().to_owned(),
         };
         format!("{what} ({gate}); {why}")

@@ -11,6 +11,13 @@ const POLL_FIRST: Duration = Duration::from_secs(5);
 const POLL_LONGEST: Duration = Duration::from_secs(30);
 /// A VM that is short of CPU asks again at least this often; jitter included.
 const OVERLOADED_LONGEST: Duration = Duration::from_secs(60);
+/// Looks at a locked server that make the first ten minutes of it, five of them in the first.
+const LOCK_LOOKS: u32 = 23;
+/// A lock that lasts longer is no change under way: it is looked at more and more seldom, down to
+/// this.
+const LOCK_LONGEST: Duration = Duration::from_secs(300);
+/// After so long without one, a lock is another lock.
+const LOCK_FORGOTTEN: Duration = HOUR;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The API as the engine knows it. Not kept across a restart: it is read anew.
@@ -30,16 +37,76 @@ pub struct ApiView {
     pub read: Option<Trouble>,
     /// Editing fails.
     pub edit: Option<Trouble>,
-    /// When to look again whether the server is unlocked.
-    pub lock_poll: Timestamp,
-    /// Reads in a row that found it locked.
-    pub locked_reads: u32,
-    /// Edits in a row that were answered with "locked".
-    pub lock_answers: u32,
+    /// The lock, as last seen.
+    pub lock: Lock,
     /// A 403 that named no lock: the next read tells whether it was one.
     pub forbidden: Option<String>,
     /// Values refused in a row.
     pub invalid: u32,
+}
+
+/// A server that is locked, and how often that was found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lock {
+    /// When it was last found.
+    at: Timestamp,
+    /// How often in a row before that, by the call that found it.
+    looks: u32,
+    /// Reads in a row that found it locked.
+    reads: u32,
+    /// Edits in a row that were answered with "locked".
+    answers: u32,
+}
+
+impl Lock {
+    /// A read found the server locked, or not.
+    pub fn read(&mut self, now: Timestamp, locked: bool) {
+        if locked {
+            self.found(now, self.reads);
+            self.reads = self.reads.saturating_add(1);
+        } else {
+            self.reads = 0;
+        }
+    }
+
+    /// An edit was answered with "locked". Counted apart, so that the pauses grow even where reads
+    /// say otherwise.
+    pub fn answered(&mut self, now: Timestamp) {
+        if now.since(self.at) > LOCK_FORGOTTEN {
+            self.answers = 0;
+        }
+        self.found(now, self.answers);
+        self.answers = self.answers.saturating_add(1);
+    }
+
+    fn found(&mut self, now: Timestamp, looks: u32) {
+        self.at = now;
+        self.looks = looks;
+    }
+
+    /// An edit was accepted.
+    pub fn opened(&mut self) {
+        self.answers = 0;
+    }
+
+    /// Whether it lasts longer than a change takes.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        self.looks >= LOCK_LOOKS
+    }
+
+    /// When to look again.
+    #[must_use]
+    pub fn look_at(&self, overloaded: bool) -> Timestamp {
+        let usual = poll_delay(self.looks);
+        let longest = if overloaded {
+            OVERLOADED_LONGEST
+        } else {
+            LOCK_LONGEST
+        };
+        let beyond = (self.looks + 1).saturating_sub(LOCK_LOOKS).min(8);
+        self.at.plus((usual * (1 << beyond)).min(longest))
+    }
 }
 
 /// Calls of one kind that fail.
@@ -144,6 +211,10 @@ impl ApiView {
             trouble.attempts = 0;
         }
         self.allowed_due = None;
+        self.lock = Lock {
+            at: self.lock.at,
+            ..Lock::default()
+        };
     }
 }
 

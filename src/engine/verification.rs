@@ -19,6 +19,9 @@ const SETTLED: Duration = Duration::from_secs(30);
 const GUEST_FOLLOWS: Duration = Duration::from_secs(30);
 /// How often the guest's CPUs must stay as they were, in a row, before a direction is off.
 const STAYED_OFTEN: u32 = 2;
+/// How often the old count is posted back, where none of these edits arrives. While that is tried
+/// nothing else is, and what it would save the down rule saves later.
+const REVERTS: u32 = 10;
 
 impl Engine {
     pub(super) fn take_details(&mut self, now: Timestamp, server: Server, out: &mut Vec<Notice>) {
@@ -27,12 +30,7 @@ impl Engine {
         }
         self.api.recheck = false;
         self.calm_edit_trouble(now, out);
-        if server.locked {
-            self.api.lock_poll = now.plus(poll_delay(self.api.locked_reads));
-            self.api.locked_reads += 1;
-        } else {
-            self.api.locked_reads = 0;
-        }
+        self.api.lock.read(now, server.locked);
         let count = server.cores;
         let locked = server.locked;
         self.api.seen = Some(Seen { at: now, server });
@@ -173,7 +171,7 @@ impl Engine {
                 // Nobody accepted it: however short `apply.timeout` is, that is no evidence
                 // against the platform.
                 if waited >= SETTLED && intent.polls >= 2 {
-                    self.never_arrived(now, out);
+                    self.never_arrived(now, count, out);
                 }
             } else if overdue {
                 let detail = format!("the API accepted it and still shows {count} cores");
@@ -228,7 +226,7 @@ impl Engine {
         }
     }
 
-    fn never_arrived(&mut self, now: Timestamp, out: &mut Vec<Notice>) {
+    fn never_arrived(&mut self, now: Timestamp, count: u32, out: &mut Vec<Notice>) {
         let Some(mut intent) = self.state.intent.take() else {
             return;
         };
@@ -236,7 +234,15 @@ impl Engine {
             // It is billed: post it once more, now that it is known not to be there.
             intent.stage = Stage::Planned;
             intent.planned = now;
+            intent.lost = intent.lost.saturating_add(1);
+            let lost = intent.lost;
             self.state.intent = Some(intent);
+            if lost >= REVERTS {
+                let detail = format!(
+                    "the old count could not be posted back: {lost} edits in a row never arrived"
+                );
+                self.give_up(now, count, detail, out);
+            }
             return;
         }
         let detail = "the answer was lost, and the API shows that nothing changed".to_owned();

@@ -2,7 +2,7 @@
 
 use super::gates::assert_waits;
 use super::{HOUR, MINUTE, idle, overloaded, plain, secs};
-use crate::world::World;
+use crate::world::{Load, Platform, World};
 use glesys_autoscaler::engine::cloud::FailureKind;
 use glesys_autoscaler::engine::event::Event;
 use glesys_autoscaler::engine::record::{Outcome, Reason};
@@ -121,4 +121,104 @@ fn a_trial_that_is_not_permitted_ends_at_once() {
         trial.text
     );
     assert!(world.engine.state().trial.is_none());
+}
+
+#[test]
+fn a_lock_that_lasts_is_looked_at_each_minute_while_the_vm_is_short_of_cores() {
+    let mut world = overloaded(plain(), 2);
+    world.lock(5 * HOUR);
+    world.run(9 * MINUTE);
+    assert_eq!(world.count("held", None), 0, "as long as changes may take");
+    world.run(HOUR);
+    assert_waits(&world, Reason::Locked, 0..=60);
+    let (longest, count) = attempts(&mut world, HOUR);
+    assert!((60..=65).contains(&longest), "{longest} s apart");
+    assert!(count <= 60, "{count} reads");
+    assert_eq!(world.count("held", Some(Reason::Locked)), 1, "said once");
+    world.run(3 * HOUR);
+    assert_eq!(world.asked, [7], "and done once it is unlocked");
+}
+
+#[test]
+fn a_lock_that_lasts_is_looked_at_less_and_less_while_nothing_presses() {
+    let mut world = idle(plain(), 4);
+    world.lock(5 * HOUR);
+    world.run(HOUR);
+    let (longest, count) = attempts(&mut world, 3 * HOUR);
+    assert!((300..=305).contains(&longest), "{longest} s apart");
+    assert!(count <= 36, "{count} reads");
+    // A load that comes does not wait for the next of those looks.
+    world.load = Load::Tasks(6.0);
+    world.run(2 * MINUTE);
+    let (longest, _) = attempts(&mut world, HOUR / 2);
+    assert!(longest <= 65, "{longest} s apart");
+    world.run(HOUR);
+    assert_eq!(world.asked, [8]);
+}
+
+#[test]
+fn edits_that_are_always_answered_with_a_lock_become_few() {
+    for (mut world, most, next) in [
+        (overloaded(plain(), 2), 725, secs(70)),
+        (idle(plain(), 4), 155, secs(310)),
+    ] {
+        world.edit_answers = vec![FailureKind::Locked; 100_000];
+        world.run(HOUR);
+        let before = world.calls;
+        world.run(6 * HOUR);
+        let calls = world.calls - before;
+        assert!(calls <= most, "{calls} calls in six hours");
+        assert_eq!(world.count("held", Some(Reason::Locked)), 1, "said once");
+        assert_eq!(world.results(), []);
+        world.edit_answers.clear();
+        world.run(next + MINUTE);
+        assert_eq!(world.results(), [Outcome::Applied]);
+    }
+}
+
+#[test]
+fn a_lock_long_after_another_is_a_new_one() {
+    let mut world = overloaded(plain(), 2);
+    world.edit_answers = vec![FailureKind::Locked; 100_000];
+    world.run(HOUR);
+    world.load = Load::Tasks(1.2);
+    world.run(3 * HOUR);
+    world.edit_answers = vec![FailureKind::Locked];
+    let before = world.asked.len();
+    world.load = Load::Tasks(5.0);
+    world.until(5 * MINUTE, |w| w.asked.len() > before);
+    world.run(secs(15));
+    assert_eq!(world.asked.len(), before + 2, "again within seconds");
+}
+
+#[test]
+fn a_new_policy_asks_at_once_whether_the_lock_is_gone() {
+    let mut world = idle(plain(), 4);
+    world.edit_answers = vec![FailureKind::Locked; 100_000];
+    world.run(5 * HOUR);
+    world.edit_answers.clear();
+    let policy = Box::new(world.policy.clone());
+    world.feed(Event::Policy(policy, "reloaded".to_owned()));
+    world.run(MINUTE);
+    assert_eq!(world.results(), [Outcome::Applied]);
+}
+
+#[test]
+fn posting_back_ends_where_none_of_its_edits_arrives() {
+    let mut world = overloaded(plain(), 2);
+    world.platform = Platform::Ignores;
+    world.until(5 * MINUTE, |w| w.asked.len() == 1);
+    world.edit_answers = vec![FailureKind::Unknown; 100];
+    world.run(HOUR);
+    assert_eq!(world.asked[..2], [7, 2]);
+    assert_eq!(world.asked[1..], [2; 10]);
+    assert_eq!(world.results(), [Outcome::NotApplied]);
+    assert_eq!(world.engine.state().raising.pending, Some(7));
+    assert_eq!(world.count("not_applied", None), 2, "overdue, and the end");
+    // The count that is billed goes down as any other does.
+    world.edit_answers.clear();
+    world.platform = Platform::Live;
+    world.load = Load::Tasks(0.2);
+    world.run(HOUR);
+    assert_eq!(world.api_cores, 1, "{:?}", world.asked);
 }

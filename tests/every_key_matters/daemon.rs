@@ -99,6 +99,8 @@ impl Run {
             .args(["run", "--log-format", "json", "--config"])
             .arg(&file)
             .env_clear()
+            // Where a program that was built for it writes its coverage.
+            .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|at| ("LLVM_PROFILE_FILE", at)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -14,8 +14,9 @@ const LIMITS: (u32, u32) = (2, 8);
 const CHANGES_A_DAY: u32 = 24;
 /// In any minute. The client's own guard, which is not in the way here, would stop at 12.
 const CALLS_A_MINUTE: usize = 30;
-/// A read each half minute all day long, and some: what a server that stays locked costs.
-const CALLS_A_DAY: usize = 6000;
+/// A read and an edit each minute of a short day, and some: what a server that always turns out to be
+/// locked costs, overloaded for half of the day.
+const CALLS_A_DAY: usize = 2000;
 const DISK: u64 = 256 << 10;
 const JOURNAL_A_DAY: usize = 256 << 10;
 const LONGEST_LINE: usize = 4096;

@@ -23,7 +23,7 @@ fn an_overload_raises_on_a_full_disk_and_its_record_is_written_later() {
         return;
     }
     let place = Place::new();
-    let Some(disk) = SmallDisk::mount(&place) else {
+    let Some(disk) = SmallDisk::mount(&place, 256) else {
         return;
     };
     let api = Served::over_http(emulator(most - 1, most));
@@ -96,7 +96,7 @@ fn an_overload_raises_on_a_full_disk_and_its_record_is_written_later() {
 #[test]
 fn a_full_disk_stops_lowering_until_there_is_space() {
     let place = Place::new();
-    let Some(disk) = SmallDisk::mount(&place) else {
+    let Some(disk) = SmallDisk::mount(&place, 256) else {
         return;
     };
     let api = Served::over_http(emulator(64, 64));
@@ -130,10 +130,47 @@ fn a_full_disk_stops_lowering_until_there_is_space() {
     daemon.stop();
 }
 
+/// The record for which the ledger would have to begin anew. The old part stays, and the daemon may
+/// be killed before there is space for the new one.
+#[test]
+fn a_ledger_that_is_full_on_a_disk_that_is_full_loses_nothing() {
+    let place = Place::new();
+    let Some(disk) = SmallDisk::mount(&place, 20 << 10) else {
+        return;
+    };
+    let before = crate::ledger::full(&disk.dir);
+    let api = crate::wanting(&place);
+    // Fresh, or a ledger without a state is a loss that has to be waited out.
+    fs::write(disk.dir.join("state.json"), crate::ledger::state()).unwrap();
+    disk.fill();
+    let daemon = disk.daemon(&place);
+    let id = daemon.event("scale_up")["decision_id"].clone();
+    api.set_cores(crate::daemon::SERVER, 7).unwrap();
+    let kept = |line: &Value| line["message"].as_str().unwrap().contains("written later");
+    daemon.until("the end of the change", |daemon| {
+        daemon.events("held").iter().any(kept)
+    });
+    daemon.kill();
+    let older = || fs::read(disk.dir.join("history.1.jsonl")).unwrap_or_default();
+    assert!(older() == before && disk.history().is_empty());
+
+    let daemon = disk.daemon(&place);
+    place.status_where("known after the kill", |status| {
+        status["cores_known"] == true
+    });
+    assert!(older() == before && disk.history().is_empty());
+    disk.free();
+    until("the record", || !disk.history().is_empty());
+    daemon.stop();
+    let record: Value = serde_json::from_str(disk.history().trim_end()).unwrap();
+    assert_eq!(record["decision_id"], id);
+    assert!(older() == before, "renamed once");
+}
+
 #[test]
 fn a_read_only_disk_is_said_at_the_start() {
     let place = Place::new();
-    let Some(disk) = SmallDisk::mount(&place) else {
+    let Some(disk) = SmallDisk::mount(&place, 256) else {
         return;
     };
     disk.make_read_only();
@@ -155,7 +192,7 @@ fn saved(place: &Place) -> Value {
 }
 
 /// A process that holds a mount namespace in which a place's state directory is a file system of
-/// 256 KiB.
+/// so many KiB.
 struct SmallDisk {
     holder: Child,
     /// The directory as it is in the namespace.
@@ -164,17 +201,18 @@ struct SmallDisk {
 
 impl SmallDisk {
     /// `None`, and said, where this machine does not let us.
-    fn mount(place: &Place) -> Option<Self> {
+    fn mount(place: &Place, kib: u32) -> Option<Self> {
         fs::create_dir(place.at("state")).unwrap();
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--propagation", "private"]);
         if !geteuid().is_root() {
             unshare.args(["--user", "--map-root-user"]);
         }
-        let script =
-            "mount -t tmpfs -o size=256k,mode=0750 none \"$0\" && echo mounted && exec cat";
+        let script = format!(
+            "mount -t tmpfs -o size={kib}k,mode=0750 none \"$0\" && echo mounted && exec cat"
+        );
         let mut holder = unshare
-            .args(["sh", "-c", script])
+            .args(["sh", "-c", &script])
             .arg(place.at("state"))
             // It ends when this is closed, and so with the test.
             .stdin(Stdio::piped())
@@ -237,8 +275,8 @@ impl SmallDisk {
             .append(true)
             .open(self.dir.join("filler"))
             .unwrap();
-        let full = (0..1024).any(|_| file.write_all(&[0; 1024]).is_err());
-        assert!(full, "256 KiB are full before a MiB is written");
+        let full = (0..1 << 15).any(|_| file.write_all(&[0; 1024]).is_err());
+        assert!(full, "32 MiB and still not full");
     }
 
     fn free(&self) {

@@ -14,6 +14,7 @@ mod machine_lock;
 mod served;
 
 mod full_disk;
+mod ledger;
 mod owners;
 mod pause;
 mod spoilt;

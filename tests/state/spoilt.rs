@@ -73,7 +73,9 @@ fn a_state_file_that_cannot_be_used_is_set_aside_and_the_cooldown_begins_anew() 
         let place = Place::new();
         let text = spoil(&mut written(&place));
         fs::write(place.at("state/state.json"), &text).unwrap();
-        fs::write(place.at("state/history.jsonl"), "").unwrap();
+        for ledger in ["history.jsonl", "history.1.jsonl"] {
+            fs::write(place.at("state").join(ledger), "").unwrap();
+        }
         let api = wanting(&place);
         let warnings = waits(&place, &api);
         let told = warnings
@@ -91,7 +93,9 @@ fn a_state_file_that_cannot_be_used_is_set_aside_and_the_cooldown_begins_anew() 
             text
         );
         // Another machine's changes are not this one's; a spoilt state says nothing of the ledger.
-        assert_eq!(aside("history.jsonl").is_some(), kind == "foreign");
+        for ledger in ["history.jsonl", "history.1.jsonl"] {
+            assert_eq!(aside(ledger).is_some(), kind == "foreign", "{ledger}");
+        }
     }
 }
 
