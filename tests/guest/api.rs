@@ -7,10 +7,8 @@ use crate::tls::PrivateCa;
 use glesys_autoscaler::sandbox::{Emulator, Function, Handle, Key, Platform, Project, Server};
 use rcgen::CertificateParams;
 use rustls::ServerConfig;
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub const HOST: &str = "api.glesys.com";
@@ -26,19 +24,8 @@ pub struct Api {
     emulator: Emulator,
     handle: Handle,
     config: Arc<ServerConfig>,
-    shown: Arc<Shown>,
     door: Option<Served>,
     port: u16,
-}
-
-/// The certificate of the next connection.
-#[derive(Debug)]
-struct Shown(Mutex<Arc<CertifiedKey>>);
-
-impl ResolvesServerCert for Shown {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.lock().unwrap()))
-    }
 }
 
 impl Api {
@@ -55,15 +42,12 @@ impl Api {
             .platform("KVM", Platform::up_to(8))
             .project(project)
             .build();
-        let good = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
-        let shown = Arc::new(Shown(Mutex::new(Arc::new(ca.certified(good)))));
-        let config = PrivateCa::server_that_shows(shown.clone());
+        let config = ca.server(&[HOST]);
         let door = Served::over_tls(emulator.clone(), Arc::clone(&config));
         Self {
             handle: emulator.handle(),
             emulator,
             config,
-            shown,
             port: door.port,
             door: Some(door),
         }
@@ -74,10 +58,10 @@ impl Api {
         format!("https://{HOST}:{}", self.port)
     }
 
-    /// Shows a certificate made after `params` to who connects from now on; connections that are
-    /// open are closed.
+    /// Shows a certificate made after `params` from now on; connections that are open are closed,
+    /// and none is resumed.
     pub fn shows(&mut self, ca: &PrivateCa, params: CertificateParams) {
-        *self.shown.0.lock().unwrap() = Arc::new(ca.certified(params));
+        self.config = ca.server_with(params);
         self.close();
         self.open();
     }
