@@ -29,6 +29,7 @@ const CALL_EVERY: Duration = Duration::from_secs(10);
 pub const REQUESTS: usize = 16;
 
 pub fn run(config_file: Option<&Path>, dry_run: bool) -> Exit {
+    keep_out_of_core_dumps();
     let file = place::policy_file(config_file);
     let config = match config::load(file) {
         Ok(config) => config,
@@ -37,7 +38,6 @@ pub fn run(config_file: Option<&Path>, dry_run: bool) -> Exit {
             return Exit::Configuration;
         }
     };
-    keep_out_of_core_dumps();
     let key = api_key(&config).map_err(|error| error.to_string());
     let api = match key.and_then(|key| client(&config, key).map_err(|error| error.to_string())) {
         Ok(api) => api,
@@ -297,9 +297,13 @@ fn reloaded(
     Ok((fresh.policy, hash))
 }
 
-/// The key is in this process's memory: no core dump, no other process of the same user reads it.
+/// The key is in this process's memory: the kernel writes no core dump of it, whatever the limits,
+/// and no other process of the same user reads it. A core that root forces with a debugger holds
+/// no memory.
 pub fn keep_out_of_core_dumps() {
-    // Where the kernel refuses, the unit's LimitCORE=0 is still there.
+    // The filter first: once the process must not be dumped, this file is root's. Where the kernel
+    // refuses one of the two there is still the other, and the unit's LimitCORE=0.
+    let _refused = std::fs::write("/proc/self/coredump_filter", "0");
     let _refused =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
