@@ -308,6 +308,27 @@ pub fn keep_out_of_core_dumps() {
 mod tests {
     use super::*;
 
+    /// Every machine has those: they tell none from another.
+    #[test]
+    fn loopback_and_link_local_addresses_prove_nothing_to_the_real_api() {
+        let own: IpAddr = [192, 0, 2, 10].into();
+        let facts = Facts {
+            addresses: vec![
+                [127, 0, 0, 1].into(),
+                [169, 254, 7, 7].into(),
+                own,
+                std::net::Ipv6Addr::LOCALHOST.into(),
+                "fe80::1".parse().unwrap(),
+            ],
+            macs: Vec::new(),
+            machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            boot_id: "boot".to_owned(),
+            memory_mb: 4096,
+        };
+        assert_eq!(machine(facts.clone(), false).addresses, [own]);
+        assert_eq!(machine(facts.clone(), true).addresses, facts.addresses);
+    }
+
     #[test]
     fn only_an_api_on_this_machine_lets_loopback_addresses_count() {
         for url in [
