@@ -16,16 +16,16 @@ mod served;
 #[path = "support/tls.rs"]
 mod tls;
 
-use daemon::{Daemon, KEY, NOBODY, Place, emulator, until, write_private};
+use daemon::{Daemon, KEY, Place, emulator, write_private};
 use glesys_autoscaler::sandbox::{Fault, Function, Times};
 use journal::Journal;
 use key_search::{assert_clean, assert_files_clean};
 use machine_lock::say_skipped;
-use rustix::process::{Signal, geteuid};
+use rustix::process::Signal;
 use served::Served;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use tls::PrivateCa;
@@ -310,31 +310,4 @@ fn a_key_that_cannot_be_used_is_not_quoted() {
         .unwrap();
     assert_eq!(output.status.code(), Some(78));
     assert_clean("the variable", &output.stderr);
-}
-
-/// The kernel gives the files of a process that must not be dumped to root, whoever runs it.
-#[test]
-fn a_core_dump_cannot_hold_the_key() {
-    let bed = Bed::new();
-    for name in ["state", "run"] {
-        fs::create_dir(bed.place.at(name)).unwrap();
-        fs::set_permissions(bed.place.at(name), Permissions::from_mode(0o777)).unwrap();
-    }
-    let mut command = bed.place.command_as_other_user(&["run"]);
-    command.env("RUST_LOG", "info");
-    let daemon = Daemon::start(command);
-    until("the first call", || !bed.api.calls().is_empty());
-    let proc = PathBuf::from(format!("/proc/{}", daemon.pid()));
-    let status = fs::read_to_string(proc.join("status")).unwrap();
-    let user = if geteuid().is_root() {
-        NOBODY
-    } else {
-        geteuid().as_raw()
-    };
-    assert!(
-        status.contains(&format!("Uid:\t{user}\t{user}\t")),
-        "{status}"
-    );
-    assert_eq!(fs::metadata(proc.join("environ")).unwrap().uid(), 0);
-    daemon.stop();
 }

@@ -52,7 +52,7 @@ impl Ledger {
         let path = dir.join(NAME);
         let mut recent = VecDeque::new();
         for name in [OLDER, NAME] {
-            recent.extend(tail_ids(&dir.join(name)).unwrap_or_default());
+            recent.extend(tail_ids(dir, name).unwrap_or_default());
         }
         let surplus = recent.len().saturating_sub(REMEMBERED);
         recent.drain(..surplus);
@@ -131,12 +131,14 @@ fn ends_with_newline(file: &mut File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-fn tail_ids(path: &Path) -> io::Result<Vec<String>> {
+fn tail_ids(dir: &Path, name: &str) -> io::Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Id {
         decision_id: String,
     }
-    let mut file = File::open(path)?;
+    let Some(mut file) = open(dir, name)? else {
+        return Ok(Vec::new());
+    };
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
     let mut tail = Vec::new();
@@ -178,7 +180,9 @@ pub fn read(dir: &Path) -> io::Result<History> {
 }
 
 fn open(dir: &Path, name: &str) -> io::Result<Option<File>> {
-    match File::open(dir.join(name)) {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(NO_LINK);
+    match file.open(dir.join(name)) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -29,6 +29,7 @@ const CALL_EVERY: Duration = Duration::from_secs(10);
 pub const REQUESTS: usize = 16;
 
 pub fn run(config_file: Option<&Path>, dry_run: bool) -> Exit {
+    keep_out_of_core_dumps();
     let file = place::policy_file(config_file);
     let config = match config::load(file) {
         Ok(config) => config,
@@ -37,7 +38,6 @@ pub fn run(config_file: Option<&Path>, dry_run: bool) -> Exit {
             return Exit::Configuration;
         }
     };
-    keep_out_of_core_dumps();
     let key = api_key(&config).map_err(|error| error.to_string());
     let api = match key.and_then(|key| client(&config, key).map_err(|error| error.to_string())) {
         Ok(api) => api,
@@ -297,9 +297,13 @@ fn reloaded(
     Ok((fresh.policy, hash))
 }
 
-/// The key is in this process's memory: no core dump, no other process of the same user reads it.
+/// The key is in this process's memory: the kernel writes no core dump of it, whatever the limits,
+/// and no other process of the same user reads it. A core that root forces with a debugger holds
+/// no memory.
 pub fn keep_out_of_core_dumps() {
-    // Where the kernel refuses, the unit's LimitCORE=0 is still there.
+    // The filter first: once the process must not be dumped, this file is root's. Where the kernel
+    // refuses one of the two there is still the other, and the unit's LimitCORE=0.
+    let _refused = std::fs::write("/proc/self/coredump_filter", "0");
     let _refused =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
@@ -307,6 +311,27 @@ pub fn keep_out_of_core_dumps() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every machine has those: they tell none from another.
+    #[test]
+    fn loopback_and_link_local_addresses_prove_nothing_to_the_real_api() {
+        let own: IpAddr = [192, 0, 2, 10].into();
+        let facts = Facts {
+            addresses: vec![
+                [127, 0, 0, 1].into(),
+                [169, 254, 7, 7].into(),
+                own,
+                std::net::Ipv6Addr::LOCALHOST.into(),
+                "fe80::1".parse().unwrap(),
+            ],
+            macs: Vec::new(),
+            machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            boot_id: "boot".to_owned(),
+            memory_mb: 4096,
+        };
+        assert_eq!(machine(facts.clone(), false).addresses, [own]);
+        assert_eq!(machine(facts.clone(), true).addresses, facts.addresses);
+    }
 
     #[test]
     fn only_an_api_on_this_machine_lets_loopback_addresses_count() {

@@ -84,6 +84,21 @@ fn posting_back_survives_a_lost_answer_and_a_lock() {
     }
 }
 
+/// The API has the old count by then, and bills that.
+#[test]
+fn a_guest_that_takes_the_count_while_it_is_posted_back_ends_it_too() {
+    let mut world = overloaded(plain(), 2);
+    world.platform = Platform::Ignores;
+    world.until(15 * MINUTE, |w| w.asked.len() == 2);
+    world.set_guest(7);
+    world.until(10 * MINUTE, |w| !w.results().is_empty());
+    assert_eq!(world.asked, [7, 2]);
+    assert_eq!(world.results(), [Outcome::Reverted]);
+    let record = world.notices.iter().find_map(|n| n.record.as_ref());
+    let detail = &record.unwrap().detail;
+    assert!(detail.contains("the VM shows 7 CPUs"), "{detail}");
+}
+
 #[test]
 fn posting_back_survives_a_restart() {
     let mut world = overloaded(plain(), 2);

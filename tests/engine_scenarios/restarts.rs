@@ -7,6 +7,7 @@ use glesys_autoscaler::engine::event::Event;
 use glesys_autoscaler::engine::policy::Mode;
 use glesys_autoscaler::engine::record::{Outcome, Reason};
 use glesys_autoscaler::engine::state::Stage;
+use glesys_autoscaler::engine::time::Timestamp;
 
 /// Raised to 7 cores just now, with nothing left to do.
 fn just_raised() -> World {
@@ -67,6 +68,25 @@ fn a_clock_that_is_far_in_the_future_ends_the_cooldown() {
     let after = lowered_after(&mut world);
     // The window alone.
     assert!((55..=75).contains(&after), "{after}");
+}
+
+/// As a state file from a copied disk may have it.
+#[test]
+fn a_change_that_lies_in_the_future_of_this_boot_counts_as_now() {
+    let mut policy = quick();
+    policy.down.cooldown = secs(1800);
+    let mut world = World::begun(policy, 4, 7, |start| {
+        let future = Timestamp {
+            boottime_ms: 400 * DAY_MS,
+            wall_ms: 1_790_000_000_000,
+        };
+        start.state.boot_id = start.boot_id.clone();
+        start.state.last_change = Some(future);
+    });
+    let begun = world.now;
+    world.until(HOUR, |w| w.asked == [1]);
+    let after = world.now.since(begun).as_secs();
+    assert!((1795..=1810).contains(&after), "{after}");
 }
 
 #[test]

@@ -137,6 +137,36 @@ fn a_link_in_the_place_of_the_older_ledger_is_replaced_not_followed() {
     assert!(!dir.join(OLDER).is_symlink());
 }
 
+/// Root appends here too: a second name of another file leads it nowhere, nor does a pipe let it wait.
+#[test]
+fn a_ledger_that_is_not_a_file_of_its_own_is_not_written() {
+    let place = Place::new();
+    let dir = place.at("state");
+    fs::create_dir(&dir).unwrap();
+    let victim = place.at("victim");
+    fs::write(&victim, "another's").unwrap();
+    type Lay<'a> = &'a dyn Fn(&Path);
+    let pipe = |at: &Path| {
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, at, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    let ways: [Lay; 3] = [
+        &|at| fs::hard_link(&victim, at).unwrap(),
+        &|at| std::os::unix::fs::symlink(&victim, at).unwrap(),
+        &pipe,
+    ];
+    for lay in ways {
+        lay(&dir.join(NAME));
+        let line = line("new-0");
+        Ledger::open(&place.at(""))
+            .append(&line.ts, &line.record)
+            .unwrap();
+        assert!(Ledger::open(&dir).append(&line.ts, &line.record).is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "another's");
+        fs::remove_file(dir.join(NAME)).unwrap();
+    }
+}
+
 fn owner() -> Owner {
     Owner {
         server_id: crate::daemon::SERVER.to_owned(),

@@ -3,9 +3,11 @@
 use crate::daemon::{Daemon, NOBODY, Place};
 use crate::machine_lock::say_skipped;
 use crate::{names_in, wanting};
+use glesys_autoscaler::sandbox::Function;
 use rustix::process::geteuid;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::process::Output;
 
 #[test]
@@ -203,4 +205,50 @@ fn a_link_in_the_directories_leads_root_nowhere() {
     let _refused_or_not = place.run(&["pause"]);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "root's own");
     assert_eq!(fs::metadata(&victim).unwrap().uid(), 0);
+}
+
+/// What may reboot the VM, or takes the operator's word, is not for everybody in the socket's group; who
+/// is in no group of it gets nowhere.
+#[test]
+fn the_group_may_pause_and_only_root_may_forget() {
+    if !geteuid().is_root() {
+        say_skipped("a member of the socket's group: it needs root");
+        return;
+    }
+    let place = Place::new();
+    let _api = wanting(&place);
+    let daemon = place.daemon();
+    place.status_where("running", |_| true);
+    let root = geteuid().as_raw();
+    let told = |group: u32, arguments: &[&str]| {
+        let mut command = place.command_as_other_user(arguments);
+        fs::set_permissions(place.at("run"), Permissions::from_mode(0o750)).unwrap();
+        let output = command.gid(group).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), text)
+    };
+    for arguments in [["resume", "--raising"], ["resume", "--lowering"]] {
+        let (code, text) = told(root, &arguments);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("only root may ask that"), "{text}");
+    }
+    assert_eq!(told(root, &["pause"]), (Some(0), String::new()));
+    place.status_where("paused", |status| status["paused"] == true);
+    let (code, text) = told(NOBODY, &["pause"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("permission denied"), "{text}");
+    daemon.stop();
+}
+
+/// Only `status` and its like are lost.
+#[test]
+fn without_a_control_socket_cores_are_scaled_all_the_same() {
+    let place = Place::new();
+    let api = wanting(&place);
+    fs::create_dir_all(place.at("run/control.sock/in the way")).unwrap();
+    let daemon = place.daemon();
+    daemon.until("the edit", |_| !api.calls_of(Function::Edit).is_empty());
+    let lines = daemon.stop();
+    let told = |line: &String| line.contains("no control socket at");
+    assert!(lines.iter().any(told), "{lines:#?}");
 }
