@@ -71,6 +71,7 @@ impl Prepared {
             directory: directory.path(),
             ssh_port,
         };
+        println!("guest: with {}", crate::qemu::acceleration()[1]);
         let mut qemu = place.start(Begin::Boot(1));
         let shell = Shell::new(&image.ssh_key(), ssh_port, directory.path());
         shell.wait_for_boot();

@@ -148,7 +148,7 @@ impl Place<'_> {
 
 /// KVM only where it can run a stock kernel: there are machines whose `/dev/kvm` opens and then
 /// boots nothing.
-fn acceleration() -> [&'static str; 4] {
+pub fn acceleration() -> [&'static str; 4] {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap();
     let virtual_machines = cpu
         .split_whitespace()
