@@ -8,6 +8,7 @@ use glesys_autoscaler::ports::CloudApi;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -43,12 +44,12 @@ impl Authority {
         path
     }
 
-    /// A server with a certificate for `name`, valid through the year `until`.
-    async fn serve(&self, name: &str, until: i32) -> Server {
+    /// A server with a certificate for `name`, valid in these years.
+    async fn serve(&self, name: &str, years: RangeInclusive<i32>) -> Server {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2000, 1, 1);
-        params.not_after = date_time_ymd(until, 12, 31);
+        params.not_before = date_time_ymd(*years.start(), 1, 1);
+        params.not_after = date_time_ymd(*years.end(), 12, 31);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -73,7 +74,7 @@ async fn details(server: &Server, ca_file: Option<&Path>) -> Result<Details, Api
 #[tokio::test]
 async fn a_private_authority_is_trusted_by_its_file() {
     let authority = Authority::new("Own CA");
-    let server = authority.serve("localhost", 2999).await;
+    let server = authority.serve("localhost", 2000..=2999).await;
     let trusted = details(&server, Some(&authority.root())).await;
     assert_eq!(trusted.unwrap().cores, 2);
 
@@ -88,10 +89,12 @@ async fn a_certificate_that_does_not_hold_is_named_and_nothing_is_sent() {
     let authority = Authority::new("Own CA");
     let stranger = Authority::new("Other CA");
     let namesake = Authority::new("Own CA");
-    let good = authority.serve("localhost", 2999).await;
-    let expired = authority.serve("localhost", 2020).await;
-    let misnamed = authority.serve("api.example.com", 2999).await;
+    let good = authority.serve("localhost", 2000..=2999).await;
+    let expired = authority.serve("localhost", 2000..=2020).await;
+    let misnamed = authority.serve("api.example.com", 2000..=2999).await;
+    let early = authority.serve("localhost", 2998..=2999).await;
     for (server, root, says) in [
+        (&early, authority.root(), "not valid yet"),
         (&good, stranger.root(), "unknown issuer"),
         (&good, namesake.root(), "not signed by the root"),
         (&expired, authority.root(), "has expired"),

@@ -5,7 +5,7 @@ use crate::names_in;
 use glesys_autoscaler::adapters::ledger::{self, LARGEST, Ledger, Line, NAME, OLDER};
 use glesys_autoscaler::adapters::state_dir::{Owner, StateDir, UNWRITTEN};
 use glesys_autoscaler::engine::state::State;
-use glesys_autoscaler::ports::StateStore;
+use glesys_autoscaler::ports::{Kept, StateStore};
 use std::fs;
 use std::path::Path;
 
@@ -183,6 +183,25 @@ pub fn state() -> Vec<u8> {
     let (mut store, _) = StateDir::open(&place.at("state"), &place.at("run"), owner(), 0).unwrap();
     store.save(&State::default()).unwrap();
     fs::read(place.at("state/state.json")).unwrap()
+}
+
+/// In words that name both, since it is then that nothing is sent.
+#[test]
+fn where_neither_directory_takes_the_state_both_are_named() {
+    let place = Place::new();
+    let (dir, runtime_dir) = (place.at("state"), place.at("run"));
+    for each in [&dir, &runtime_dir] {
+        fs::create_dir_all(each.join("state.json.new/in the way")).unwrap();
+    }
+    let (mut store, _) = StateDir::open(&dir, &runtime_dir, owner(), 0).unwrap();
+    let error = store.save(&State::default()).unwrap_err();
+    for each in [&dir, &runtime_dir] {
+        let path = each.join("state.json").display().to_string();
+        assert!(error.contains(&path), "{error}");
+    }
+    fs::remove_dir_all(runtime_dir.join("state.json.new")).unwrap();
+    let kept = store.save(&State::default()).unwrap();
+    assert!(matches!(kept, Kept::UntilReboot(_)), "{kept:?}");
 }
 
 /// A ledger that is never to be written, as when it is a directory: the state that keeps the records
