@@ -206,6 +206,9 @@ impl Engine {
             Reason::NotProven => {
                 "lowering was never tried on this VM: run `glesys-autoscaler check --prove-lowering` once".to_owned()
             }
+            Reason::IdentityUnproven if self.machine.addresses.is_empty() => {
+                "this machine has no address at present by which it is known to be the server: is its network up?".to_owned()
+            }
             Reason::IdentityUnproven => {
                 "no address of this machine is in the server's address list: behind NAT run `glesys-autoscaler check --confirm-identity`, else mend api.server_id".to_owned()
             }

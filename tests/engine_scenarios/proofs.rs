@@ -23,6 +23,27 @@ fn identity_unproven_without_an_address_of_ours_or_the_operators_word() {
 }
 
 #[test]
+fn a_machine_without_any_address_is_told_of_its_network_not_of_a_wrong_server() {
+    let mut world = overloaded(plain(), 2);
+    let mut cut = machine();
+    cut.addresses.clear();
+    world.feed(Event::Machine(cut));
+    world.run(5 * MINUTE);
+    assert_eq!(world.asked, NOTHING);
+    let held: Vec<_> = world
+        .notices
+        .iter()
+        .filter(|notice| notice.reason == Some(Reason::IdentityUnproven))
+        .map(|notice| notice.message.as_str())
+        .collect();
+    assert_eq!(held.len(), 1, "{held:?}");
+    assert!(held[0].contains("is its network up"), "{held:?}");
+    world.feed(Event::Machine(machine()));
+    world.run(MINUTE);
+    assert_eq!(world.asked, [7]);
+}
+
+#[test]
 fn the_operators_word_is_for_one_machine_with_that_memory() {
     type Change = fn(&mut World);
     let changes: [(&str, Change); 4] = [

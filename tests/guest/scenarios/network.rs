@@ -29,21 +29,21 @@ fn one_raise(bed: &Bed) {
     assert_eq!(bed.results(), ["applied"]);
 }
 
-/// The API is out of reach when the load comes. The raise waits, is told, and follows when the
-/// wire is back.
+/// The wire is cut when the load comes, and with it goes the guest's address. The raise waits, is
+/// told once, and follows when the wire is back.
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn wire_cut_before_an_edit() {
     let bed = idle("wire_cut_before_an_edit");
     bed.platform.wire(false);
     bed.load(4);
-    bed.until_events("api_error", 1);
-    bed.until_status("waiting for the API", |s| s["waits_for"] == "api_down");
+    let told = || bed.events("held").len() + bed.events("api_error").len();
+    bed.until("it is told", || told() > 0);
+    bed.until_status("wanting more", |s| s["wants"] == 3);
     assert_eq!(bed.api.edits(), []);
+    assert_eq!(told(), 1);
     bed.platform.wire(true);
     bed.until_cores(3);
-    told_once(&bed);
-    bed.until_events("recovered", 1);
     one_raise(&bed);
     bed.holds();
 }
