@@ -24,6 +24,8 @@ pub struct ApiView {
     pub allowed_due: Option<Timestamp>,
     /// The guest's CPUs changed without us: read at once.
     pub recheck: bool,
+    /// When they last did so: the API may show it only later.
+    pub guest_changed: Option<Timestamp>,
     /// A call is under way.
     pub calling: bool,
     /// Reading fails.
@@ -32,6 +34,8 @@ pub struct ApiView {
     pub edit: Option<Trouble>,
     /// When to look again whether the server is unlocked.
     pub lock_poll: Timestamp,
+    /// Since when it is locked.
+    pub locked_since: Option<Timestamp>,
     /// Reads in a row that found it locked.
     pub locked_reads: u32,
     /// Edits in a row that were answered with "locked".
