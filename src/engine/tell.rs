@@ -145,6 +145,10 @@ impl Engine {
                 "it is proven again that the server id is this machine",
             ));
         }
+        let in_use = self.state.intent.is_some();
+        if !self.api.lock.holds(in_use) && self.told.over(Reason::Locked) {
+            out.push(recovered("the server is no longer locked"));
+        }
         // The line for it comes from where it is written.
         if !self.disk_full {
             self.told.over(Reason::DiskFull);

@@ -138,10 +138,10 @@ impl Engine {
                 super::tell::span(now.since(trial.since))
             );
             self.end_trial(now, &why, true);
-        } else if !self.within_limits(trial.next()) {
-            // A reload, or a restart with another policy.
+        } else if !self.allowed_counts(now).as_slice().contains(&trial.next()) {
+            // A reload, a restart with another policy, or a count that the platform refused.
             let why = format!(
-                "called off: the limits no longer permit {}",
+                "called off: the limits or the platform do not permit {}",
                 super::tell::cores(trial.next())
             );
             self.end_trial(now, &why, true);
@@ -183,12 +183,6 @@ impl Engine {
             proven: trial.lowered,
             text,
         });
-    }
-
-    fn within_limits(&self, cores: u32) -> bool {
-        let limits = &self.policy.limits;
-        (limits.min_cores..=limits.max_cores).contains(&cores)
-            && (limits.allowed_cores.is_empty() || limits.allowed_cores.contains(&cores))
     }
 
     /// Whether the rules, were there no trial, would raise or are at their limit.

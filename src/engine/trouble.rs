@@ -31,6 +31,8 @@ pub struct ApiView {
     pub allowed_due: Option<Timestamp>,
     /// The guest's CPUs changed without us: read at once.
     pub recheck: bool,
+    /// When they last did so: the API may show it only later.
+    pub guest_changed: Option<Timestamp>,
     /// A call is under way.
     pub calling: bool,
     /// Reading fails.
@@ -87,6 +89,13 @@ impl Lock {
     /// An edit was accepted.
     pub fn opened(&mut self) {
         self.answers = 0;
+    }
+
+    /// Whether it is still there. What an edit waits for is not what reads say, but what the edit
+    /// is told.
+    #[must_use]
+    pub fn holds(&self, editing: bool) -> bool {
+        self.reads > 0 || (editing && self.answers > 0)
     }
 
     /// Whether it lasts longer than a change takes.
