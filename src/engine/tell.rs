@@ -6,7 +6,7 @@ use super::event::{EventKind, Loudness, Notice};
 use super::gate::Outlook;
 use super::policy::{Mode, Policy};
 use super::record::{Direction, Outcome, Reason, Record};
-use super::state::{Intent, Learned};
+use super::state::{Intent, Learned, Stage};
 use super::time::Timestamp;
 use super::window::Summary;
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ const EPISODE_ENDS: Duration = Duration::from_secs(600);
 /// Looks in a row without a sample before it is worth a line: suspend or a changed CPU set costs
 /// one or two.
 const MISSED_MANY: u32 = 6;
+const IDENTITY_UNPROVEN: &str = "no address of this machine is in the server's address list: behind NAT run `glesys-autoscaler check --confirm-identity`, else mend api.server_id";
 
 /// What was told already.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +109,7 @@ impl Engine {
         if outlook.wish.decision.is_none() {
             self.tell_standstill(now, &outlook, out);
         }
+        self.tell_waiting_revert(now, out);
         if outlook.wish.at_limit {
             // The queue may ask for more while the mean of the longer window is still below.
             let demand = [outlook.evidence.demand, outlook.evidence.recent]
@@ -173,6 +175,24 @@ impl Engine {
         }
     }
 
+    fn tell_waiting_revert(&mut self, now: Timestamp, out: &mut Vec<Notice>) {
+        if let Some(intent) = &self.state.intent
+            && intent.reverting
+            && intent.stage == Stage::Planned
+            && self.identity() == Err(Reason::IdentityUnproven)
+        {
+            let (from, to) = (intent.from, intent.to);
+            let text = format!("posting {from} cores back is held back ({IDENTITY_UNPROVEN})");
+            if self.told.news(now, Reason::IdentityUnproven, false) {
+                out.push(
+                    Notice::new(EventKind::Held, Loudness::Warning, text)
+                        .because(Reason::IdentityUnproven)
+                        .change(to, from),
+                );
+            }
+        }
+    }
+
     fn tell_blindness(&mut self, now: Timestamp, out: &mut Vec<Notice>) {
         let (missed, why) = self.missed;
         if missed == 0 {
@@ -203,9 +223,7 @@ impl Engine {
             Reason::NotProven => {
                 "lowering was never tried on this VM: run `glesys-autoscaler check --prove-lowering` once".to_owned()
             }
-            Reason::IdentityUnproven => {
-                "no address of this machine is in the server's address list: behind NAT run `glesys-autoscaler check --confirm-identity`, else mend api.server_id".to_owned()
-            }
+            Reason::IdentityUnproven => IDENTITY_UNPROVEN.to_owned(),
             Reason::DirectionOff => self.direction_off_text(direction),
             Reason::ChangesPerDay => format!(
                 "{} changes today, limits.max_changes_per_day = {}",

@@ -260,11 +260,17 @@ impl Engine {
         guest: super::sample::GuestCpus,
         out: &mut Vec<Notice>,
     ) {
+        let ours = self.identity().is_ok();
         let Some(mut intent) = self.state.intent.take() else {
             return;
         };
         let direction = intent.direction();
         self.state.known_cores = Some(intent.target());
+        if !ours {
+            // A clone found it in the state of its original: nothing is to be learned or mended.
+            let detail = "the server of this change is not known to be this machine".to_owned();
+            return self.close(now, intent, Outcome::NotApplied, detail, out);
+        }
         if intent.reverting {
             // The guest took the count after all while we posted the old one back. The API's is
             // the one that is billed, and it is the old one.

@@ -6,7 +6,7 @@ pub mod journal;
 
 use crate::engine::event::{Command, Event, EventKind, Loudness, Machine, Notice, Step};
 use crate::engine::policy::Policy;
-use crate::engine::record::Direction;
+use crate::engine::record::{Direction, Reason};
 use crate::engine::state::State;
 use crate::engine::{Engine, Status};
 use crate::ports::{Clock, CloudApi, Kept, Notifier, Sampler, StateStore};
@@ -162,6 +162,12 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
                         self.notifier.ready();
                     }
                     self.feed(Event::Tick(reading), &mut saved);
+                    // An address may come after the daemon, as from DHCP.
+                    if self.engine.identity() == Err(Reason::IdentityUnproven)
+                        && let Some(machine) = (self.hooks.machine)()
+                    {
+                        self.feed(Event::Machine(machine), &mut saved);
+                    }
                     // From the last tick on, not from now: else ticks drift by their own cost.
                     // A loop that fell behind does not catch up tick by tick.
                     next_sample = (next_sample + interval).max(Instant::now());
@@ -194,7 +200,7 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
             if command == Command::Wait {
                 return wake.map(|at| at.until(now));
             }
-            if matches!(command, Command::Plan(_))
+            if matches!(command, Command::Plan(_) | Command::Edit { .. })
                 && let Some(machine) = (self.hooks.machine)()
             {
                 self.feed(Event::Machine(machine), saved);
@@ -307,8 +313,7 @@ fn disk_notice(trouble: Option<&str>) -> Notice {
     match trouble {
         Some(why) => {
             let text = format!("{why}: raising goes on, lowering stops");
-            Notice::new(EventKind::Held, Loudness::Error, text)
-                .because(crate::engine::record::Reason::DiskFull)
+            Notice::new(EventKind::Held, Loudness::Error, text).because(Reason::DiskFull)
         }
         None => {
             let text = "state is written where it survives a reboot again".to_owned();
