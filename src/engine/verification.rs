@@ -36,7 +36,7 @@ impl Engine {
         let count = server.cores;
         let locked = server.locked;
         self.api.seen = Some(Seen { at: now, server });
-        self.settle_pending(count);
+        self.settle_pending(count, out);
         if let Some(message) = self.api.forbidden.take()
             && !locked
         {
@@ -84,14 +84,20 @@ impl Engine {
     }
 
     /// A raise that was pending ends when the guest shows it, or the API no longer asks for it.
-    fn settle_pending(&mut self, count: u32) {
-        let present = self.guest.map_or(0, |guest| guest.online);
+    fn settle_pending(&mut self, count: u32, out: &mut Vec<Notice>) {
+        let online = self.guest.map_or(0, |guest| guest.online);
         let learned = &mut self.state.raising;
-        if learned
-            .pending
-            .is_some_and(|pending| pending != count || present >= pending)
-        {
+        let Some(pending) = learned.pending else {
+            return;
+        };
+        if pending != count {
             learned.pending = None;
+        } else if online >= pending {
+            learned.pending = None;
+            let cores = tell::cores(pending);
+            out.push(tell::recovered(&format!(
+                "this VM has the {cores} that the API shows"
+            )));
         }
     }
 
