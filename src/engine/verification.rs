@@ -373,7 +373,7 @@ impl Engine {
 
     /// At the begin of a run in another boot: did our edit reboot the VM?
     pub(super) fn judge_reboot(&mut self, stopped: bool, out: &mut Vec<Notice>) {
-        let Some(intent) = &mut self.state.intent else {
+        let Some(intent) = &self.state.intent else {
             return;
         };
         let (Some(asked), true) = (intent.asked, intent.in_flight()) else {
@@ -381,18 +381,32 @@ impl Engine {
         };
         // `asked` is on this boot's clock by now: before the boot it is negative.
         let to_boot = Duration::from_millis(asked.boottime_ms.min(0).unsigned_abs());
-        if stopped || asked.boottime_ms > 0 || to_boot > LOCK_WINDOW {
+        if asked.boottime_ms > 0 || to_boot > LOCK_WINDOW {
             return;
         }
-        intent.rebooted = true;
         let direction = intent.direction();
+        let id = intent.decision_id.clone();
         let why = format!(
-            "the VM was rebooted {} after the change {} → {} was asked for, with no shutdown from inside",
+            "the VM was rebooted {} after the change {} → {} was asked for, ",
             tell::span(to_boot),
             intent.from,
             intent.to
         );
-        self.state.learned_mut(direction).off = Some(why);
+        let learned = self.state.learned_mut(direction);
+        if stopped {
+            // A platform that presses the power button looks like a person who reboots. Once is
+            // chance; a VM that is rebooted at every change must not go on so.
+            let before = learned.shut_down.replace(id.clone());
+            if before.is_none_or(|before| before == id) {
+                return;
+            }
+            learned.off = Some(format!("{why}as at the change before it"));
+        } else {
+            learned.off = Some(format!("{why}with no shutdown from inside"));
+        }
+        if let Some(intent) = &mut self.state.intent {
+            intent.rebooted = true;
+        }
         out.push(tell::direction_off(
             direction,
             self.state.learned(direction),
