@@ -151,25 +151,39 @@ fn platform_reboots_for_a_lowering() {
     bed.holds();
 }
 
-/// As with the power button: nothing tells it from a shutdown by a person, and so it is not held
-/// against raising the first time.
+/// The platform's way to raise is the power button: nothing tells that from a shutdown by a person,
+/// and so it is not held against raising the first time. A second time in a row it is.
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
-fn platform_reboots_cleanly_for_a_raise() {
-    let mut bed = Bed::installed("platform_reboots_cleanly_for_a_raise");
-    bed.policy(&[PATIENT, NO_LOWERING]);
+fn platform_reboots_cleanly_for_each_raise() {
+    let mut bed = Bed::installed("platform_reboots_cleanly_for_each_raise");
+    bed.policy(&[
+        ("limits.max_cores", "4"),
+        ("policy.up.max_step", "1"),
+        PATIENT,
+        NO_LOWERING,
+    ]);
     bed.platform.reboots(Reboot::Clean);
     bed.api.kvm(|kvm| kvm.up = Behaviour::Rebooting);
     bed.start();
-    let before = bed.boot_id();
-    bed.load(3);
-    bed.until_another_boot(&before);
-    let to = bed.api.cores(SERVER).unwrap();
-    bed.until_cores(to);
+    for cores in [2, 3] {
+        assert_eq!(bed.events("direction_off").len(), 0);
+        let before = bed.boot_id();
+        bed.load(4);
+        bed.until_another_boot(&before);
+        bed.until_cores(cores);
+    }
+    let off = bed.until_events("direction_off", 1);
+    assert!(message(&off).contains("the change before it"), "{off}");
     assert!(bed.journal().contains("the change under way is checked"));
-    assert_eq!(bed.events("direction_off").len(), 0);
-    assert_eq!(bed.results(), ["applied"]);
-    assert_eq!(bed.api.edits(), [(to, Some(200))]);
+    bed.load(4);
+    bed.until("held back", || {
+        bed.events("held")
+            .iter()
+            .any(|line| line["REASON"] == "direction_off" && line["CORES_TO"] == "4")
+    });
+    assert_eq!(bed.results(), ["applied", "applied"]);
+    assert_eq!(bed.api.edits(), [(2, Some(200)), (3, Some(200))]);
     bed.holds();
 }
 
