@@ -268,6 +268,7 @@ impl Engine {
                 if !self.dry_run
                     && waits.is_none()
                     && unlocked
+                    && self.identity().is_ok()
                     && self.read_since(intent.planned, now)
                 {
                     Command::Edit {

@@ -130,6 +130,8 @@ pub struct Learned {
     pub off: Option<String>,
     /// How often the API showed the new count and the guest's CPUs stayed, in a row.
     pub stayed: u32,
+    /// The change during which the VM was shut down in an orderly way, where none worked since.
+    pub shut_down: Option<String>,
     /// Paused after a failure.
     pub pause: Option<Wait>,
     /// After a lack of room: go no further than the next count.

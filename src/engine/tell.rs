@@ -6,7 +6,7 @@ use super::event::{EventKind, Loudness, Notice};
 use super::gate::Outlook;
 use super::policy::{Mode, Policy};
 use super::record::{Direction, Outcome, Reason, Record};
-use super::state::{Intent, Learned};
+use super::state::{Intent, Learned, Stage};
 use super::time::Timestamp;
 use super::window::Summary;
 use std::collections::BTreeMap;
@@ -111,6 +111,7 @@ impl Engine {
         if outlook.wish.decision.is_none() {
             self.tell_standstill(now, &outlook, out);
         }
+        self.tell_waiting_revert(now, out);
         if outlook.wish.at_limit {
             // The queue may ask for more while the mean of the longer window is still below.
             let demand = [outlook.evidence.demand, outlook.evidence.recent]
@@ -180,6 +181,33 @@ impl Engine {
         }
     }
 
+    fn tell_waiting_revert(&mut self, now: Timestamp, out: &mut Vec<Notice>) {
+        if let Some(intent) = &self.state.intent
+            && intent.reverting
+            && intent.stage == Stage::Planned
+            && self.identity() == Err(Reason::IdentityUnproven)
+        {
+            let (from, to) = (intent.from, intent.to);
+            let why = self.identity_text();
+            let text = format!("posting {from} cores back is held back ({why})");
+            if self.told.news(now, Reason::IdentityUnproven, false) {
+                out.push(
+                    Notice::new(EventKind::Held, Loudness::Warning, text)
+                        .because(Reason::IdentityUnproven)
+                        .change(to, from),
+                );
+            }
+        }
+    }
+
+    fn identity_text(&self) -> &'static str {
+        if self.machine.addresses.is_empty() {
+            "this machine has no address at present by which it is known to be the server: is its network up?"
+        } else {
+            "no address of this machine is in the server's address list: behind NAT run `glesys-autoscaler check --confirm-identity`, else mend api.server_id"
+        }
+    }
+
     fn tell_blindness(&mut self, now: Timestamp, out: &mut Vec<Notice>) {
         let (missed, why) = self.missed;
         if missed == 0 {
@@ -210,12 +238,7 @@ impl Engine {
             Reason::NotProven => {
                 "lowering was never tried on this VM: run `glesys-autoscaler check --prove-lowering` once".to_owned()
             }
-            Reason::IdentityUnproven if self.machine.addresses.is_empty() => {
-                "this machine has no address at present by which it is known to be the server: is its network up?".to_owned()
-            }
-            Reason::IdentityUnproven => {
-                "no address of this machine is in the server's address list: behind NAT run `glesys-autoscaler check --confirm-identity`, else mend api.server_id".to_owned()
-            }
+            Reason::IdentityUnproven => self.identity_text().to_owned(),
             Reason::DirectionOff => self.direction_off_text(direction),
             Reason::ChangesPerDay => format!(
                 "{} changes today, limits.max_changes_per_day = {}",

@@ -34,7 +34,7 @@ impl Engine {
         let count = server.cores;
         let locked = server.locked;
         self.api.seen = Some(Seen { at: now, server });
-        self.settle_pending(count);
+        self.settle_pending(count, out);
         if let Some(message) = self.api.forbidden.take()
             && !locked
         {
@@ -82,14 +82,20 @@ impl Engine {
     }
 
     /// A raise that was pending ends when the guest shows it, or the API no longer asks for it.
-    fn settle_pending(&mut self, count: u32) {
-        let present = self.guest.map_or(0, |guest| guest.online);
+    fn settle_pending(&mut self, count: u32, out: &mut Vec<Notice>) {
+        let online = self.guest.map_or(0, |guest| guest.online);
         let learned = &mut self.state.raising;
-        if learned
-            .pending
-            .is_some_and(|pending| pending != count || present >= pending)
-        {
+        let Some(pending) = learned.pending else {
+            return;
+        };
+        if pending != count {
             learned.pending = None;
+        } else if online >= pending {
+            learned.pending = None;
+            let cores = tell::cores(pending);
+            out.push(tell::recovered(&format!(
+                "this VM has the {cores} that the API shows"
+            )));
         }
     }
 
@@ -266,11 +272,17 @@ impl Engine {
         guest: super::sample::GuestCpus,
         out: &mut Vec<Notice>,
     ) {
+        let ours = self.identity().is_ok();
         let Some(mut intent) = self.state.intent.take() else {
             return;
         };
         let direction = intent.direction();
         self.state.known_cores = Some(intent.target());
+        if !ours {
+            // A clone found it in the state of its original: nothing is to be learned or mended.
+            let detail = "the server of this change is not known to be this machine".to_owned();
+            return self.close(now, intent, Outcome::NotApplied, detail, out);
+        }
         if intent.reverting {
             // The guest took the count after all while we posted the old one back. The API's is
             // the one that is billed, and it is the old one.
@@ -367,7 +379,7 @@ impl Engine {
 
     /// At the begin of a run in another boot: did our edit reboot the VM?
     pub(super) fn judge_reboot(&mut self, stopped: bool, out: &mut Vec<Notice>) {
-        let Some(intent) = &mut self.state.intent else {
+        let Some(intent) = &self.state.intent else {
             return;
         };
         let (Some(asked), true) = (intent.asked, intent.in_flight()) else {
@@ -375,18 +387,32 @@ impl Engine {
         };
         // `asked` is on this boot's clock by now: before the boot it is negative.
         let to_boot = Duration::from_millis(asked.boottime_ms.min(0).unsigned_abs());
-        if stopped || asked.boottime_ms > 0 || to_boot > LOCK_WINDOW {
+        if asked.boottime_ms > 0 || to_boot > LOCK_WINDOW {
             return;
         }
-        intent.rebooted = true;
         let direction = intent.direction();
+        let id = intent.decision_id.clone();
         let why = format!(
-            "the VM was rebooted {} after the change {} → {} was asked for, with no shutdown from inside",
+            "the VM was rebooted {} after the change {} → {} was asked for, ",
             tell::span(to_boot),
             intent.from,
             intent.to
         );
-        self.state.learned_mut(direction).off = Some(why);
+        let learned = self.state.learned_mut(direction);
+        if stopped {
+            // A platform that presses the power button looks like a person who reboots. Once is
+            // chance; a VM that is rebooted at every change must not go on so.
+            let before = learned.shut_down.replace(id.clone());
+            if before.is_none_or(|before| before == id) {
+                return;
+            }
+            learned.off = Some(format!("{why}as at the change before it"));
+        } else {
+            learned.off = Some(format!("{why}with no shutdown from inside"));
+        }
+        if let Some(intent) = &mut self.state.intent {
+            intent.rebooted = true;
+        }
         out.push(tell::direction_off(
             direction,
             self.state.learned(direction),

@@ -201,7 +201,7 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
             if command == Command::Wait {
                 return wake.map(|at| at.until(now));
             }
-            if matches!(command, Command::Plan(_))
+            if matches!(command, Command::Plan(_) | Command::Edit { .. })
                 && let Some(machine) = (self.hooks.machine)()
             {
                 self.feed(Event::Machine(machine), saved);

@@ -40,6 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(150);
 pub struct Bed {
     pub api: Handle,
     pub guest: PretendedCpus,
+    addresses: Rc<RefCell<Vec<IpAddr>>>,
     demand: Rc<Cell<f64>>,
     emulator: Emulator,
     /// Bound from the begin, so that the port is ours; connections are refused until it listens.
@@ -53,6 +54,12 @@ impl Bed {
         self.demand.set(demand);
     }
 
+    /// This machine has its address, or none.
+    pub fn address(&self, there: bool) {
+        let addresses = if there { vec![ADDRESS] } else { Vec::new() };
+        self.addresses.replace(addresses);
+    }
+
     pub fn kvm(&self, change: impl FnOnce(&mut Platform)) {
         self.api.platform("KVM", change);
     }
@@ -60,6 +67,15 @@ impl Bed {
     /// The API begins to listen.
     pub fn open(&self) {
         self.serve(&Network::Http);
+    }
+
+    fn machine(&self) -> Machine {
+        Machine {
+            machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            macs: vec!["00:50:56:00:00:01".to_owned()],
+            addresses: self.addresses.borrow().clone(),
+            memory_mb: 1950,
+        }
     }
 
     fn serve(&self, network: &Network) {
@@ -120,6 +136,7 @@ async fn run_within(row: &'static Row, journal: Journal) -> Seen {
     let bed = Bed {
         api: emulator.handle(),
         guest: guest.clone(),
+        addresses: Rc::new(RefCell::new(vec![ADDRESS])),
         demand: Rc::new(Cell::new(row.demand)),
         emulator,
         socket: Cell::new(Some(socket)),
@@ -132,7 +149,7 @@ async fn run_within(row: &'static Row, journal: Journal) -> Seen {
     (row.policy)(&mut policy);
     let api = client(row, address);
     let (requests, inbox) = mpsc::channel(4);
-    let (engine, notices, store) = start(row, &policy, directory.path());
+    let (engine, notices, store) = start(row, &policy, bed.machine(), directory.path());
     let daemon = Daemon {
         engine,
         sampler: Scripted {
@@ -146,7 +163,7 @@ async fn run_within(row: &'static Row, journal: Journal) -> Seen {
         server_id: row.server_id.to_owned(),
         hooks: Hooks {
             reload: Box::new(|| Ok((policy.clone(), config::policy_hash(&policy)))),
-            machine: Box::new(|| None),
+            machine: Box::new(|| Some(bed.machine())),
             done: Box::new(|_| false),
         },
         requests: inbox,
@@ -263,18 +280,17 @@ fn client(row: &Row, address: SocketAddr) -> Glesys {
     .unwrap()
 }
 
-fn start(row: &Row, policy: &Policy, directory: &Path) -> (Engine, Vec<Notice>, StateDir) {
+fn start(
+    row: &Row,
+    policy: &Policy,
+    machine: Machine,
+    directory: &Path,
+) -> (Engine, Vec<Notice>, StateDir) {
     let clock = SystemClock::new();
     let now = clock.now();
     let owner = Owner {
         server_id: row.server_id.to_owned(),
-        machine_id: "0123456789abcdef0123456789abcdef".to_owned(),
-    };
-    let machine = Machine {
-        machine_id: owner.machine_id.clone(),
-        macs: vec!["00:50:56:00:00:01".to_owned()],
-        addresses: vec![ADDRESS],
-        memory_mb: 1950,
+        machine_id: machine.machine_id.clone(),
     };
     let runtime_dir = directory.join("run");
     let (store, found) = StateDir::open(directory, &runtime_dir, owner, now.wall_ms).unwrap();

@@ -23,6 +23,7 @@ mod row;
 mod rows {
     pub mod answers;
     pub mod connections;
+    pub mod identity;
     pub mod others;
     pub mod permission;
     pub mod platform;
@@ -41,6 +42,7 @@ fn table() -> Vec<&'static Row> {
         rows::answers::ROWS,
         rows::platform::ROWS,
         rows::others::ROWS,
+        rows::identity::ROWS,
     ]
     .into_iter()
     .flatten()

@@ -6,7 +6,7 @@ use super::{HOUR, MINUTE, NOTHING, idle, loaded, overloaded, plain, quick};
 use crate::world::{Load, Platform, World, machine};
 use glesys_autoscaler::engine::event::Event;
 use glesys_autoscaler::engine::policy::Mode;
-use glesys_autoscaler::engine::record::Reason;
+use glesys_autoscaler::engine::record::{Outcome, Reason};
 
 #[test]
 fn identity_unproven_without_an_address_of_ours_or_the_operators_word() {
@@ -74,6 +74,29 @@ fn the_operators_word_is_for_one_machine_with_that_memory() {
         world.run(10 * MINUTE);
         assert_eq!(world.asked, NOTHING, "{what}");
         assert_waits_without_end(&world, Reason::IdentityUnproven);
+    }
+}
+
+/// With the machine-id of its original it has the state of its original too, and in it a raise that
+/// this machine will never see.
+#[test]
+fn a_clone_posts_nothing_back_to_the_server_of_its_original() {
+    for machine_is_another in [false, true] {
+        let mut world = overloaded(plain(), 2);
+        world.platform = Platform::Ignores;
+        world.until(5 * MINUTE, |w| w.asked.len() == 1);
+        if machine_is_another {
+            world.addresses.clear();
+        }
+        world.restart(false, true);
+        world.run(HOUR);
+        if machine_is_another {
+            assert_eq!(world.asked, [7]);
+            assert_eq!(world.results(), [Outcome::NotApplied]);
+            assert!(world.engine.state().raising.pause.is_none());
+        } else {
+            assert_eq!(world.asked[..2], [7, 2], "its own it posts back");
+        }
     }
 }
 

@@ -155,6 +155,46 @@ fn a_reboot_from_inside_is_no_evidence() {
     assert_eq!(world.results(), [Outcome::Applied]);
 }
 
+/// The power button, pressed by a platform that reboots the VM for each change.
+#[test]
+fn the_second_reboot_from_inside_in_a_row_is_evidence() {
+    let mut world = rebooted_in_a_lowering(30_000, true);
+    world.set_outside(4);
+    world.until(HOUR, |w| w.asked.len() == 2);
+    world.run(secs(20));
+    world.restart(true, false);
+    world.run(2 * MINUTE);
+    assert_eq!(world.count("direction_off", None), 1);
+    assert_eq!(world.results(), [Outcome::Applied, Outcome::Applied]);
+    world.set_outside(4);
+    world.run(2 * HOUR);
+    assert_eq!(world.asked, [1, 1], "no third lowering, no third reboot");
+}
+
+/// Two reboots in one change are a person's, or one that goes on.
+#[test]
+fn a_second_reboot_from_inside_in_the_same_change_is_no_evidence() {
+    let mut world = idle(quick(), 4);
+    world.lock_for = 5 * MINUTE;
+    world.until(5 * MINUTE, |w| w.asked.len() == 1);
+    for _ in 0..2 {
+        world.restart(true, false);
+    }
+    world.run(2 * MINUTE);
+    assert_eq!(world.results(), [Outcome::Applied]);
+    assert_eq!(world.count("direction_off", None), 0);
+}
+
+/// A change that took effect without a reboot says that the platform needs none.
+#[test]
+fn a_change_without_a_reboot_forgets_the_one_before() {
+    let mut world = rebooted_in_a_lowering(30_000, true);
+    assert!(world.engine.state().lowering.shut_down.is_some());
+    world.set_outside(4);
+    world.until(HOUR, |w| w.results().len() == 2);
+    assert_eq!(world.engine.state().lowering.shut_down, None);
+}
+
 #[test]
 fn a_reboot_long_after_the_change_is_no_evidence() {
     let world = rebooted_in_a_lowering(25 * 60_000, false);

@@ -406,6 +406,41 @@ impl Bed {
             .collect();
         fs::write(self.evidence.join("calls.txt"), calls).unwrap();
     }
+
+    /// Another one at each boot.
+    pub fn boot_id(&self) -> String {
+        self.shell.run("cat /proc/sys/kernel/random/boot_id")
+    }
+
+    /// Waits until the guest has booted, and it is another boot than `before`: for as long as it
+    /// goes down, the old one answers.
+    pub fn until_another_boot(&self, before: &str) {
+        let mut answered = false;
+        for _ in 0..PATIENCE.as_secs() {
+            let id = self.shell.try_run("cat /proc/sys/kernel/random/boot_id");
+            answered = id.is_some_and(|id| id.status.success() && text(&id.stdout) != before);
+            if answered {
+                break;
+            }
+            self.shell.hang_up();
+            thread::sleep(Duration::from_secs(1));
+        }
+        assert!(answered, "the guest does not boot anew");
+        self.wait_for_boot();
+    }
+
+    /// The daemon's lines, over all boots, without their fields.
+    pub fn journal(&self) -> String {
+        let query = "journalctl -u glesys-autoscaler --no-pager -o cat";
+        text(&self.shell.any_end(query).stdout)
+    }
+
+    /// Waits until the API has taken the edit and the daemon knows it.
+    pub fn until_accepted(&self) {
+        self.until_status("the API took the change", |status| {
+            status["in_flight"]["stage"] == "accepted"
+        });
+    }
 }
 
 impl Drop for Bed {

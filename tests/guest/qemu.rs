@@ -271,6 +271,23 @@ impl Qemu {
         let _ = self.try_ask("quit", json!({}));
         let _ = self.ends_within(Duration::from_secs(10));
     }
+
+    /// What the whole guest does: `running`, `paused`, `suspended`.
+    pub fn state(&mut self) -> String {
+        let answer = self.ask("query-status", json!({}));
+        answer["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Stops the whole guest, which does not know of it, or lets it go on. Not once a vCPU went:
+    /// QEMU's emulation then waits for it for ever.
+    pub fn pause(&mut self, paused: bool) {
+        self.ask(if paused { "stop" } else { "cont" }, json!({}));
+    }
+
+    /// Wakes a guest that suspended itself.
+    pub fn wake(&mut self) {
+        self.ask("system_wakeup", json!({}));
+    }
 }
 
 impl Drop for Qemu {

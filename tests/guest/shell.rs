@@ -61,12 +61,14 @@ impl Shell {
         panic!("no connection to the guest for: {script}");
     }
 
-    /// Puts a file there.
+    /// Puts a file there, to stay over a power cut.
     pub fn write(&self, path: &str, mode: &str, content: &[u8]) {
         use std::io::Write;
         let mut child = self
             .ssh()
-            .arg(format!("umask 077 && cat > {path} && chmod {mode} {path}"))
+            .arg(format!(
+                "umask 077 && cat > {path} && chmod {mode} {path} && sync {path}"
+            ))
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();

@@ -108,6 +108,27 @@ pub const ROWS: &[Row] = &[
         ..REVERTED
     },
     Row {
+        name: "up: the new CPUs stay offline, held, and somebody brings them online",
+        policy: |p| p.apply.unapplied = Unapplied::Hold,
+        given: |bed| bed.guest.set_mode(GuestMode::StaysOffline),
+        run: &[
+            Until("not_applied"),
+            Do(|bed| bed.guest.bring_online()),
+            Until("recovered"),
+        ],
+        edits: &[7],
+        ends_with: 7,
+        told: &[
+            "scale_up",
+            "not_applied",
+            "recovered ~this VM has the 7 cores",
+        ],
+        results: &["not_applied"],
+        waits: Waits::ForNothing,
+        status: |s| s.raising.pending.is_none(),
+        ..REVERTED
+    },
+    Row {
         name: "up: the new CPUs come online late",
         given: |bed| bed.guest.set_mode(GuestMode::StaysOffline),
         run: &[
