@@ -7,6 +7,14 @@ use crate::shell::text;
 const UNIT: &str = "glesys-autoscaler";
 
 impl Bed {
+    /// A guest with the package in it that goes from one core to three, and back, in one step
+    /// whatever its first seconds of load look like: a scenario can count the edits.
+    pub fn of_one_or_three_cores(name: &str) -> Self {
+        let mut bed = Self::installed(name);
+        bed.policy(&[("limits.allowed_cores", "[1, 3]")]);
+        bed
+    }
+
     /// A property of the unit, as `systemctl show` has it.
     pub fn property(&self, name: &str) -> String {
         let shown = self.shell.run(&format!("systemctl show -P {name} {UNIT}"));

@@ -40,7 +40,7 @@ fn upgrade(bed: &Bed) {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn upgraded_in_the_middle_of_a_cooldown() {
-    let mut bed = Bed::installed("upgraded_in_the_middle_of_a_cooldown");
+    let mut bed = Bed::of_one_or_three_cores("upgraded_in_the_middle_of_a_cooldown");
     bed.policy(&[("policy.down.cooldown", "'2m'")]);
     bed.start();
     bed.load(3);
@@ -77,7 +77,7 @@ fn upgraded_in_the_middle_of_a_cooldown() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn upgraded_in_the_middle_of_an_edit() {
-    let bed = Bed::installed("upgraded_in_the_middle_of_an_edit");
+    let bed = Bed::of_one_or_three_cores("upgraded_in_the_middle_of_an_edit");
     bed.start();
     bed.raise_under_way(30);
     upgrade(&bed);
@@ -93,7 +93,7 @@ fn upgraded_in_the_middle_of_an_edit() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn purged_in_the_middle_of_an_edit() {
-    let bed = Bed::installed("purged_in_the_middle_of_an_edit");
+    let bed = Bed::of_one_or_three_cores("purged_in_the_middle_of_an_edit");
     bed.start();
     bed.raise_under_way(15);
     bed.shell.run("dpkg --purge glesys-autoscaler 2>&1");

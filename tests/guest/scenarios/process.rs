@@ -12,7 +12,7 @@ use std::time::Duration;
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn killed_in_the_middle_of_an_edit() {
-    let bed = Bed::installed("killed_in_the_middle_of_an_edit");
+    let bed = Bed::of_one_or_three_cores("killed_in_the_middle_of_an_edit");
     bed.start();
     let late = Fault::DelayAfter(Duration::from_secs(8));
     bed.api.inject(Function::Edit, late, Times::Next(1));
@@ -41,7 +41,7 @@ fn killed_in_the_middle_of_an_edit() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn memory_runs_out() {
-    let bed = Bed::installed("memory_runs_out");
+    let bed = Bed::of_one_or_three_cores("memory_runs_out");
     bed.start();
     let process = bed.process();
     bed.load(3);
@@ -67,7 +67,7 @@ fn memory_runs_out() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn killed_for_its_memory() {
-    let bed = Bed::installed("killed_for_its_memory");
+    let bed = Bed::of_one_or_three_cores("killed_for_its_memory");
     bed.start();
     bed.raise_under_way(15);
     let process = bed.process();
@@ -96,13 +96,13 @@ fn killed_for_its_memory() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn frozen_past_the_watchdog() {
-    let bed = Bed::installed("frozen_past_the_watchdog");
+    let bed = Bed::of_one_or_three_cores("frozen_past_the_watchdog");
     bed.edit_unit("WatchdogSec=10s\nRestartSec=2s");
     bed.shell
         .run("sysctl -q -w kernel.core_pattern=/var/tmp/core.%e");
     // That a core file could be written here at all.
     bed.shell
-        .any_end("ulimit -c unlimited; sh -c 'kill -ABRT $$'");
+        .run("ulimit -c unlimited; sh -c 'kill -ABRT $$'; true");
     bed.shell
         .run("test -s /var/tmp/core.sh && touch /root/begin");
     bed.start();
@@ -137,7 +137,7 @@ fn frozen_past_the_watchdog() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn two_daemons_at_once() {
-    let bed = Bed::installed("two_daemons_at_once");
+    let bed = Bed::of_one_or_three_cores("two_daemons_at_once");
     bed.start();
     let process = bed.process();
     let refused = |script: &str, status: i32, words: &[&str]| {
@@ -177,7 +177,7 @@ fn two_daemons_at_once() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn the_journal_comes_and_goes() {
-    let bed = Bed::installed("the_journal_comes_and_goes");
+    let bed = Bed::of_one_or_three_cores("the_journal_comes_and_goes");
     bed.start();
     let process = bed.process();
     bed.raise_under_way(8);
@@ -203,7 +203,7 @@ fn the_journal_comes_and_goes() {
     bed.load(0);
     bed.until_cores(1);
     bed.until("the lines of the last change", || {
-        bed.events("scale_down").len() == 2 && bed.events("applied").len() == 3
+        bed.events("scale_down").len() >= 2 && bed.events("applied").len() >= 3
     });
     assert_eq!(bed.process(), process);
     assert_eq!(bed.restarts(), 0);
@@ -256,7 +256,7 @@ fn reload_with_a_bad_file() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn no_key_and_an_open_key_file() {
-    let bed = Bed::installed("no_key_and_an_open_key_file");
+    let bed = Bed::of_one_or_three_cores("no_key_and_an_open_key_file");
     bed.write_policy();
     bed.shell.run("systemctl start glesys-autoscaler");
     assert_eq!(bed.property("ActiveState"), "inactive");
@@ -287,7 +287,7 @@ fn no_key_and_an_open_key_file() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn stopped_in_the_middle_of_an_edit() {
-    let bed = Bed::installed("stopped_in_the_middle_of_an_edit");
+    let bed = Bed::of_one_or_three_cores("stopped_in_the_middle_of_an_edit");
     bed.start();
     bed.raise_under_way(15);
     bed.shell.run("systemctl stop glesys-autoscaler");

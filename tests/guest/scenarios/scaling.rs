@@ -57,7 +57,7 @@ fn beside_eight_busy_workers() {
     bed.until_cores(1);
     assert_eq!(bed.restarts(), 0);
     assert_eq!(bed.said("Watchdog timeout"), 0);
-    assert_eq!(bed.results(), ["applied", "applied"]);
+    assert!(bed.results().iter().all(|result| result == "applied"));
     bed.holds();
 }
 
@@ -66,7 +66,7 @@ fn beside_eight_busy_workers() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn paused_over_a_reboot() {
-    let bed = Bed::installed("paused_over_a_reboot");
+    let bed = Bed::of_one_or_three_cores("paused_over_a_reboot");
     bed.start();
     bed.shell.run("glesys-autoscaler pause --for 150s");
     let paused = bed.until_events("paused", 1);
@@ -100,7 +100,7 @@ fn paused_over_a_reboot() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn lowering_is_proven_first() {
-    let mut bed = Bed::installed("lowering_is_proven_first");
+    let mut bed = Bed::of_one_or_three_cores("lowering_is_proven_first");
     bed.policy(&[("apply.lowering", "'ask'")]);
     bed.start();
     bed.load(3);
@@ -120,7 +120,7 @@ fn lowering_is_proven_first() {
     print!("{said}");
     assert!(said.contains('✓'), "{said}");
     bed.until_cores(1);
-    assert_eq!(bed.asked_for(), [3, 2, 3, 1]);
+    assert_eq!(bed.asked_for(), [3, 1, 3, 1]);
     assert_eq!(bed.results(), ["applied"; 4]);
     assert_eq!(bed.events("held").len(), 1);
     bed.holds();

@@ -43,7 +43,7 @@ fn uptime_ms(bed: &Bed) -> u64 {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn disk_full_while_overloaded() {
-    let bed = Bed::installed("disk_full_while_overloaded");
+    let bed = Bed::of_one_or_three_cores("disk_full_while_overloaded");
     bed.edit_unit("RestartSec=2s");
     // The journal has no room either: what it says is to be seen all the same.
     let journal = "/etc/systemd/journald.conf.d/zz-memory.conf";
@@ -94,7 +94,7 @@ fn between_two_runs(bed: &Bed, script: &str) {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn the_state_file_torn() {
-    let mut bed = Bed::installed("the_state_file_torn");
+    let mut bed = Bed::of_one_or_three_cores("the_state_file_torn");
     bed.policy(&[("policy.down.cooldown", "'45s'")]);
     bed.start();
     bed.load(3);
@@ -128,7 +128,7 @@ fn the_state_file_torn() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn power_cut_right_after_a_change() {
-    let mut bed = Bed::installed("power_cut_right_after_a_change");
+    let mut bed = Bed::of_one_or_three_cores("power_cut_right_after_a_change");
     bed.policy(&[("policy.down.cooldown", "'2m'")]);
     bed.start();
     bed.load(3);
@@ -154,7 +154,7 @@ fn power_cut_right_after_a_change() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn files_of_a_newer_version_and_a_torn_line() {
-    let bed = Bed::installed("files_of_a_newer_version_and_a_torn_line");
+    let bed = Bed::of_one_or_three_cores("files_of_a_newer_version_and_a_torn_line");
     bed.start();
     bed.load(3);
     bed.until_cores(3);
@@ -182,7 +182,7 @@ fn files_of_a_newer_version_and_a_torn_line() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn the_state_directory_read_only() {
-    let bed = Bed::installed("the_state_directory_read_only");
+    let bed = Bed::of_one_or_three_cores("the_state_directory_read_only");
     bed.edit_unit("RestartSec=2s");
     bed.shell.run(&format!(
         "mkdir -p {DIRECTORY} && mount -t tmpfs -o size=1M,mode=750 state {DIRECTORY}"
@@ -210,7 +210,7 @@ fn the_state_directory_read_only() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn the_state_directory_of_another_user() {
-    let bed = Bed::installed("the_state_directory_of_another_user");
+    let bed = Bed::of_one_or_three_cores("the_state_directory_of_another_user");
     bed.start();
     bed.shell.run(&format!(
         "chown -R root:root {DIRECTORY} && chmod 700 {DIRECTORY}"
