@@ -7,7 +7,8 @@ use crate::shell::{Shell, text};
 use crate::tls::PrivateCa;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Seek};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -42,9 +43,9 @@ pub struct Prepared {
     pub ca: PrivateCa,
     pub package: PathBuf,
     image: Image,
-    /// With two snapshots: `booted`, and `installed`.
-    disk: PathBuf,
-    _directory: TempDir,
+    /// With two snapshots: `booted`, and `installed`. Without a name: what a test binary keeps to
+    /// its end, it never removes.
+    disk: File,
 }
 
 impl Prepared {
@@ -83,9 +84,14 @@ impl Prepared {
             ca,
             package,
             image,
-            disk,
-            _directory: directory,
+            disk: File::open(disk).unwrap(),
         }
+    }
+
+    fn copy_disk(&self, to: &Path) {
+        let mut disk = &self.disk;
+        disk.rewind().unwrap();
+        io::copy(&mut disk, &mut File::create(to).unwrap()).unwrap();
     }
 }
 
@@ -123,7 +129,7 @@ impl Bed {
     fn from(snapshot: &'static str, name: &str) -> Self {
         let prepared = Prepared::get();
         let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        fs::copy(&prepared.disk, directory.path().join("disk.qcow2")).unwrap();
+        prepared.copy_disk(&directory.path().join("disk.qcow2"));
         let ssh_port = free_port();
         let shell = Shell::new(&prepared.image.ssh_key(), ssh_port, directory.path());
         let place = directory.path().to_owned();
@@ -367,12 +373,23 @@ impl Bed {
             "more edits than decisions: {edits:?}\n{history:#?}"
         );
 
+        self.keeps_the_key();
+        self.platform.end();
+    }
+
+    /// What must be true once the package was purged: there is nobody to ask.
+    pub fn purged(self) {
+        self.keep_evidence();
+        self.keeps_the_key();
+        self.platform.end();
+    }
+
+    fn keeps_the_key(&self) {
         let leak = self.shell.any_end(&format!(
             "journalctl --no-pager -o export --all | grep -c {KEY}; \
              grep -rl {KEY} /var/lib/glesys-autoscaler /run/glesys-autoscaler"
         ));
         assert_eq!(text(&leak.stdout).trim(), "0", "the key is somewhere");
-        self.platform.end();
     }
 
     /// For people: the journal, the unit's line, the ledger, the calls.

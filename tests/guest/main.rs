@@ -13,6 +13,7 @@ mod hypervisor;
 mod qemu;
 mod scenarios;
 mod shell;
+mod unit;
 
 #[path = "../support/emulator.rs"]
 mod served;

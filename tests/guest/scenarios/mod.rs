@@ -3,6 +3,7 @@
 mod cores;
 mod network;
 mod outside;
+mod package;
 mod process;
 mod reboots;
 mod scaling;
