@@ -140,10 +140,16 @@ impl Engine {
             self.end_trial(now, &why, true);
         } else if !self.allowed_counts(now).as_slice().contains(&trial.next()) {
             // A reload, a restart with another policy, or a count that the platform refused.
-            let why = format!(
-                "called off: the limits or the platform do not permit {}",
-                super::tell::cores(trial.next())
-            );
+            let limits = &self.policy.limits;
+            let within = (limits.min_cores..=limits.max_cores).contains(&trial.next())
+                && (limits.allowed_cores.is_empty()
+                    || limits.allowed_cores.contains(&trial.next()));
+            let who = if within {
+                "the platform does not permit"
+            } else {
+                "the limits no longer permit"
+            };
+            let why = format!("called off: {who} {}", super::tell::cores(trial.next()));
             self.end_trial(now, &why, true);
         } else if trial.next() < self.cores() && self.wants_more(now) {
             self.end_trial(now, "called off: more cores are wanted", true);

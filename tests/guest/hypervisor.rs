@@ -34,13 +34,11 @@ struct Shared {
     told: Mutex<Told>,
 }
 
-/// What the scenario told it, and what came of it.
+/// What the scenario told it.
 struct Told {
     reboot: Reboot,
     /// The wire stays as it is over a power cycle.
     wire: bool,
-    /// Counts that the guest was given and did not take, or was asked for and did not give.
-    refused: Vec<u32>,
 }
 
 impl Hypervisor {
@@ -54,7 +52,6 @@ impl Hypervisor {
             told: Mutex::new(Told {
                 reboot: Reboot::Hard,
                 wire: true,
-                refused: Vec::new(),
             }),
         };
         *lock(&shared.qemu) = Some(shared.place().start(begin));
@@ -85,11 +82,6 @@ impl Hypervisor {
         self.qemu(|qemu| qemu.wire(up));
     }
 
-    /// The counts that the guest did not come to.
-    pub fn refused(&self) -> Vec<u32> {
-        lock(&self.0.told).refused.clone()
-    }
-
     /// Gives or takes vCPUs until there are `cores`.
     fn resize(&self, cores: u32) {
         let count = cores.max(1);
@@ -110,7 +102,7 @@ impl Hypervisor {
                 return;
             }
         }
-        lock(&self.0.told).refused.push(count);
+        println!("  the guest does not come to {count} cores");
     }
 
     /// Reboots the guest, which then has `cores`.

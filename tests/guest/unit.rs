@@ -64,13 +64,6 @@ impl Bed {
         self.api.locks_for(locked);
         self.load(3);
         self.until_accepted();
-    }
-
-    /// Waits until the daemon knows that the API has accepted its change.
-    pub fn until_accepted(&self) {
-        self.until_status("accepted, and locked", |status| {
-            status["in_flight"]["stage"] == "accepted"
-        });
         assert_eq!(self.api.locked(SERVER), Ok(true), "it came too late");
     }
 
