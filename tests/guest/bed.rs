@@ -328,8 +328,13 @@ impl Bed {
             self.platform.cores(),
             self.api.cores(SERVER).unwrap()
         );
-        print!("  {line}");
+        print!("  {}: {line}", self.name());
         append(&self.evidence.join("story.txt"), &line);
+    }
+
+    fn name(&self) -> String {
+        let name = self.evidence.file_name().unwrap();
+        name.to_string_lossy().into_owned()
     }
 
     /// What must be true at the end of every scenario, whatever it was about.
