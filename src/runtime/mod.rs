@@ -203,6 +203,7 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
                 }
             }
             let kept = self.feed(Event::Issued(command.clone()), saved);
+            let full = saved.trouble.is_some();
             let platform = self.engine.platform().to_owned();
             *call = match command {
                 Command::Wait | Command::Abandon => None,
@@ -216,22 +217,34 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
                 Command::ReadAllowedCores => Some(Box::pin(async move {
                     Event::AllowedCores(api.allowed_cores(&platform).await)
                 })),
-                Command::Edit { cores } if kept => {
+                Command::Edit { cores } if kept && !(full && self.lowers()) => {
                     crash::point("before_edit");
                     Some(Box::pin(
                         async move { Event::Edited(api.edit(cores).await) },
                     ))
                 }
-                // Without the intent on any disk a kill would leave a change that nobody knows of.
+                // Without the intent on any disk a kill would leave a change that nobody knows of. And
+                // the disk may have filled up since the plan: lowering can wait for it.
                 Command::Edit { .. } => Some(Box::pin(std::future::ready(Event::Edited(Err(
                     crate::engine::cloud::ApiFailure {
                         kind: crate::engine::cloud::FailureKind::Unavailable,
                         retry_after: None,
-                        message: "not sent: the intent could be written nowhere".to_owned(),
+                        message: if kept {
+                            "not sent: nothing is lowered while the intent would not survive a reboot"
+                        } else {
+                            "not sent: the intent could be written nowhere"
+                        }
+                        .to_owned(),
                     },
                 ))))),
             };
         }
+    }
+
+    /// The change under way takes cores away.
+    fn lowers(&self) -> bool {
+        let intent = self.engine.state().intent.as_ref();
+        intent.is_some_and(|i| !i.reverting && i.direction() == Direction::Lowering)
     }
 
     /// One event into the engine, its consequences onto the disk and into the journal. Whether
