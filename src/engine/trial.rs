@@ -138,12 +138,15 @@ impl Engine {
                 super::tell::span(now.since(trial.since))
             );
             self.end_trial(now, &why, true);
-        } else if !self.within_limits(trial.next()) {
-            // A reload, or a restart with another policy.
-            let why = format!(
-                "called off: the limits no longer permit {}",
-                super::tell::cores(trial.next())
-            );
+        } else if !self.allowed_counts(now).as_slice().contains(&trial.next()) {
+            // A reload, a restart with another policy, or a count that the platform refused.
+            let limits = &self.policy.limits;
+            let who = if (limits.min_cores..=limits.max_cores).contains(&trial.next()) {
+                "the limits or the platform do not permit"
+            } else {
+                "the limits no longer permit"
+            };
+            let why = format!("called off: {who} {}", super::tell::cores(trial.next()));
             self.end_trial(now, &why, true);
         } else if trial.next() < self.cores() && self.wants_more(now) {
             self.end_trial(now, "called off: more cores are wanted", true);
@@ -183,12 +186,6 @@ impl Engine {
             proven: trial.lowered,
             text,
         });
-    }
-
-    fn within_limits(&self, cores: u32) -> bool {
-        let limits = &self.policy.limits;
-        (limits.min_cores..=limits.max_cores).contains(&cores)
-            && (limits.allowed_cores.is_empty() || limits.allowed_cores.contains(&cores))
     }
 
     /// Whether the rules, were there no trial, would raise or are at their limit.
