@@ -121,6 +121,7 @@ impl Engine {
                 intent.answered = Some(now);
                 self.api.invalid = 0;
                 self.api.lock_answers = 0;
+                self.api.locked_since = None;
                 if self.api.edit.take().is_some() {
                     out.push(tell::recovered("the API accepts changes again"));
                 }
@@ -134,6 +135,7 @@ impl Engine {
                 // Growing, even where details and edit disagree on the lock.
                 self.api.lock_poll = now.plus(poll_delay(self.api.lock_answers));
                 self.api.lock_answers += 1;
+                self.api.locked_since.get_or_insert(now);
                 if let Some(seen) = &mut self.api.seen {
                     seen.server.locked = true;
                 }

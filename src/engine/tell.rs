@@ -6,7 +6,7 @@ use super::event::{EventKind, Loudness, Notice};
 use super::gate::Outlook;
 use super::policy::{Mode, Policy};
 use super::record::{Direction, Outcome, Reason, Record};
-use super::state::{Intent, Learned};
+use super::state::{Intent, LOCK_WINDOW, Learned};
 use super::time::Timestamp;
 use super::window::Summary;
 use std::collections::BTreeMap;
@@ -82,7 +82,13 @@ impl Engine {
         if let (Some(decision), Some(refusal)) = (outlook.wish.decision, outlook.refusal) {
             let direction = Direction::of(cores, decision.to);
             self.told.note_gate(refusal.reason, direction);
-            if refusal_is_news(refusal.reason)
+            // Each change locks the server for a while; longer than any change takes is worth a line.
+            let locked_long = refusal.reason == Reason::Locked
+                && self
+                    .api
+                    .locked_since
+                    .is_some_and(|since| now.since(since) > LOCK_WINDOW);
+            if (locked_long || refusal_is_news(refusal.reason))
                 && self
                     .told
                     .news(now, refusal.reason, direction == Direction::Raising)
@@ -94,7 +100,9 @@ impl Engine {
                     Reason::IdentityUnproven | Reason::DiskFull | Reason::DirectionOff => {
                         Loudness::Warning
                     }
-                    Reason::ChangesPerDay | Reason::NotAllowedByPlatform => Loudness::Warning,
+                    Reason::ChangesPerDay | Reason::NotAllowedByPlatform | Reason::Locked => {
+                        Loudness::Warning
+                    }
                     _ => Loudness::Info,
                 };
                 out.push(
@@ -141,6 +149,9 @@ impl Engine {
             out.push(recovered(
                 "it is proven again that the server id is this machine",
             ));
+        }
+        if self.api.locked_since.is_none() && self.told.over(Reason::Locked) {
+            out.push(recovered("the server is no longer locked"));
         }
         // The line for it comes from where it is written.
         if !self.disk_full {
@@ -210,6 +221,10 @@ impl Engine {
             Reason::ChangesPerDay => format!(
                 "{} changes today, limits.max_changes_per_day = {}",
                 self.state.day.changes, self.policy.limits.max_changes_per_day
+            ),
+            Reason::Locked => format!(
+                "the server has been locked for more than {} by a change that is not ours: see it in the Glesys control panel",
+                span(LOCK_WINDOW)
             ),
             Reason::DiskFull => "state cannot be written where it survives a reboot".to_owned(),
             other => other.as_str().to_owned(),

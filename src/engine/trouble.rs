@@ -32,6 +32,8 @@ pub struct ApiView {
     pub edit: Option<Trouble>,
     /// When to look again whether the server is unlocked.
     pub lock_poll: Timestamp,
+    /// Since when it is locked.
+    pub locked_since: Option<Timestamp>,
     /// Reads in a row that found it locked.
     pub locked_reads: u32,
     /// Edits in a row that were answered with "locked".

@@ -30,8 +30,13 @@ impl Engine {
         if server.locked {
             self.api.lock_poll = now.plus(poll_delay(self.api.locked_reads));
             self.api.locked_reads += 1;
+            self.api.locked_since.get_or_insert(now);
         } else {
             self.api.locked_reads = 0;
+            // What an edit waits for is not what the details say, but what the edit is told.
+            if self.state.intent.is_none() || self.api.lock_answers == 0 {
+                self.api.locked_since = None;
+            }
         }
         let count = server.cores;
         let locked = server.locked;

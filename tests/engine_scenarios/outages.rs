@@ -1,7 +1,7 @@
 //! The API does not answer, or refuses: how often it is asked, and how often that is told.
 
 use super::gates::assert_waits;
-use super::{HOUR, MINUTE, idle, overloaded, plain, secs};
+use super::{HOUR, MINUTE, NOTHING, idle, overloaded, plain, secs};
 use crate::world::World;
 use glesys_autoscaler::engine::cloud::FailureKind;
 use glesys_autoscaler::engine::event::Event;
@@ -121,4 +121,20 @@ fn a_trial_that_is_not_permitted_ends_at_once() {
         trial.text
     );
     assert!(world.engine.state().trial.is_none());
+}
+
+#[test]
+fn a_lock_that_outlasts_any_change_is_told_once_and_so_is_its_end() {
+    let mut world = overloaded(plain(), 2);
+    world.lock(2 * HOUR);
+    world.run(19 * MINUTE);
+    assert_waits(&world, Reason::Locked, 0..=30);
+    assert_eq!(world.count("held", None), 0, "a change takes a while");
+    world.run(HOUR);
+    assert_eq!(world.count("held", Some(Reason::Locked)), 1);
+    assert_eq!(world.asked, NOTHING);
+    world.run(HOUR);
+    assert_eq!(world.count("recovered", None), 1);
+    assert_eq!(world.asked, [7]);
+    assert_eq!(world.count("held", None), 1);
 }
