@@ -5,6 +5,7 @@ use super::{HOUR, MINUTE, NOTHING, idle, overloaded, plain, secs};
 use crate::world::World;
 use glesys_autoscaler::engine::cloud::FailureKind;
 use glesys_autoscaler::engine::event::Event;
+use glesys_autoscaler::engine::policy::{Mode, Policy};
 use glesys_autoscaler::engine::record::{Outcome, Reason};
 use std::time::Duration;
 
@@ -121,6 +122,28 @@ fn a_trial_that_is_not_permitted_ends_at_once() {
         trial.text
     );
     assert!(world.engine.state().trial.is_none());
+}
+
+/// Nothing is lowered, so that all calls are those that a test is about.
+fn still() -> Policy {
+    let mut policy = plain();
+    policy.apply.lowering = Mode::Never;
+    policy
+}
+
+#[test]
+fn the_platforms_counts_are_not_asked_for_before_the_time_that_was_told() {
+    let mut world = idle(still(), 4);
+    world.retry_after = Some(secs(900));
+    world.allowed_fails = true;
+    world.run(MINUTE);
+    let calls = world.calls;
+    let policy = Box::new(world.policy.clone());
+    world.feed(Event::Policy(policy, "reloaded".to_owned()));
+    world.run(10 * MINUTE);
+    assert_eq!(world.calls, calls, "a reload does not hurry it");
+    world.run(5 * MINUTE);
+    assert_eq!(world.calls, calls + 1);
 }
 
 #[test]
