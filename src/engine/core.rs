@@ -19,6 +19,9 @@ use std::time::Duration;
 const READ_IDLE: Duration = Duration::from_secs(3600);
 /// How old the API's answer may be when an edit builds on it.
 const READ_FRESH: Duration = Duration::from_secs(30);
+/// How long the API may take to show what the guest shows already: it is read again meanwhile, so
+/// that no hour is spent on the count of before.
+const API_FOLLOWS: Duration = Duration::from_secs(300);
 /// Without permission for `server/allowedarguments`, ask again this often.
 const ALLOWED_RETRY: Duration = Duration::from_secs(24 * 3600);
 /// After a failure of that call that may pass by itself, this often.
@@ -361,10 +364,19 @@ impl Engine {
             }
             Some(_) => return retry,
             None if self.api.recheck => now,
+            None if self.api_is_behind(now) => seen.at.plus(READ_FRESH),
             None if seen.server.locked && outlook.wish.decision.is_some() => self.api.lock_poll,
             None => seen.at.plus(READ_IDLE),
         };
         Some(retry.map_or(due, |at| at.later(due)))
+    }
+
+    /// The guest's CPUs changed a short while ago, and the API does not show it.
+    fn api_is_behind(&self, now: Timestamp) -> bool {
+        let lately = |at: Timestamp| now.since(at) < API_FOLLOWS;
+        self.api.guest_changed.is_some_and(lately)
+            && self.api.seen.as_ref().map(|seen| seen.server.cores)
+                != self.guest.map(|guest| guest.online)
     }
 
     fn take_reading(&mut self, now: Timestamp, reading: Reading) {
@@ -375,7 +387,10 @@ impl Engine {
                 // Do not wait out a long poll when the guest shows that something happened.
                 Some(intent) if changed && intent.stage != Stage::Planned => intent.next_poll = now,
                 Some(_) => {}
-                None if changed => self.api.recheck = true,
+                None if changed => {
+                    self.api.recheck = true;
+                    self.api.guest_changed = Some(now);
+                }
                 None => {}
             }
         }

@@ -26,6 +26,8 @@ pub struct ApiView {
     pub allowed_not_before: Option<Timestamp>,
     /// The guest's CPUs changed without us: read at once.
     pub recheck: bool,
+    /// When they last did so: the API may show it only later.
+    pub guest_changed: Option<Timestamp>,
     /// A call is under way.
     pub calling: bool,
     /// Reading fails.

@@ -161,3 +161,20 @@ fn a_lock_that_outlasts_any_change_is_told_once_and_so_is_its_end() {
     assert_eq!(world.asked, [7]);
     assert_eq!(world.count("held", None), 1);
 }
+
+#[test]
+fn an_api_that_shows_a_change_later_than_the_guest_is_read_again() {
+    let mut world = idle(still(), 4);
+    world.run(MINUTE);
+    world.set_guest(2);
+    world.run(MINUTE);
+    assert_eq!(world.count("external_change", None), 0);
+    world.api_cores = 2;
+    world.run(MINUTE);
+    assert_eq!(world.count("external_change", None), 1, "not an hour later");
+    let calls = world.calls;
+    world.set_guest(3);
+    world.run(30 * MINUTE);
+    let read = world.calls - calls;
+    assert!((3..15).contains(&read), "{read} reads: not for ever");
+}
