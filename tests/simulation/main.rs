@@ -21,6 +21,7 @@
 )]
 mod world;
 
+mod client;
 mod cloud;
 mod director;
 mod disk;

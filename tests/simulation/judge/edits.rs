@@ -171,7 +171,8 @@ impl Judge {
                 && (limits.allowed_cores.is_empty() || limits.allowed_cores.contains(&cores))
         };
         let (until, before) = &self.policy_before;
-        if !permits(&self.policy) && !(*until == world.mono() && permits(before)) {
+        let just_now = *until == world.mono();
+        if !(permits(&self.policy) || just_now && permits(before)) {
             violation(format_args!(
                 "an edit to {cores}, outside of {:?}",
                 self.policy.limits
