@@ -218,6 +218,17 @@ fn a_refusal_ends_it_at_the_old_count() {
 }
 
 #[test]
+fn a_count_that_was_refused_is_not_asked_for_again() {
+    let mut policy = policy(1, 4);
+    policy.apply.lowering = Mode::Ask;
+    let mut world = warmed(World::new(policy, 6, 1));
+    world.edit_answers = vec![FailureKind::InvalidValue];
+    let result = tried(&mut world);
+    assert!(!result.proven, "{result:?}");
+    assert_eq!(world.asked, [4], "above the maximum there is no step back");
+}
+
+#[test]
 fn a_step_back_that_is_refused_is_said() {
     let mut world = idle(4);
     world.feed(Event::Prove);

@@ -158,6 +158,7 @@ impl Engine {
                 let again = if lasting { ALLOWED_RETRY } else { ALLOWED_SOON };
                 let again = again.max(told.unwrap_or_default());
                 self.api.allowed_due = Some(now.plus(again));
+                self.api.allowed_not_before = told.map(|wait| now.plus(wait));
                 // Without that permission every count within the limits is tried; a 400 teaches.
                 if let Ok(counts) = answer
                     && !counts.is_empty()
@@ -297,7 +298,7 @@ impl Engine {
                 None => Command::Abandon,
             },
             // The platform's list is the authority on legal counts: never guess before it was asked.
-            None if self.allowed_unasked() => Command::ReadAllowedCores,
+            None if self.allowed_unasked(now) => Command::ReadAllowedCores,
             None => match permitted {
                 Some(decision) => Command::Plan(decision),
                 None if self.allowed_due(now) => Command::ReadAllowedCores,
@@ -315,15 +316,21 @@ impl Engine {
     }
 
     fn allowed_due(&self, now: Timestamp) -> bool {
-        self.allowed_unasked()
-            || self.api.seen.is_some()
-                && self.api.read.is_none()
-                && self.api.allowed_due.is_some_and(|at| at.reached(now))
+        self.allowed_unasked(now)
+            || self.may_ask_allowed(now) && self.api.allowed_due.is_some_and(|at| at.reached(now))
     }
 
     /// The counts were not asked for in this run, or one of them was refused since.
-    fn allowed_unasked(&self) -> bool {
-        self.api.seen.is_some() && self.api.read.is_none() && self.api.allowed_due.is_none()
+    fn allowed_unasked(&self, now: Timestamp) -> bool {
+        self.may_ask_allowed(now) && self.api.allowed_due.is_none()
+    }
+
+    /// The server answers, and did not say to wait with this very call.
+    fn may_ask_allowed(&self, now: Timestamp) -> bool {
+        let may = |at: Timestamp| at.reached(now);
+        self.api.seen.is_some()
+            && self.api.read.is_none()
+            && self.api.allowed_not_before.is_none_or(may)
     }
 
     /// Whether the API was read after `since`, and recently enough to edit on it.

@@ -29,6 +29,8 @@ pub struct ApiView {
     pub allowed: Option<Vec<u32>>,
     /// When to ask for them (again).
     pub allowed_due: Option<Timestamp>,
+    /// `Retry-After` of the last time that they were asked for.
+    pub allowed_not_before: Option<Timestamp>,
     /// The guest's CPUs changed without us: read at once.
     pub recheck: bool,
     /// When they last did so: the API may show it only later.

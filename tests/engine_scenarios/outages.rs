@@ -5,6 +5,7 @@ use super::{HOUR, MINUTE, idle, overloaded, plain, secs};
 use crate::world::{Load, Platform, World};
 use glesys_autoscaler::engine::cloud::FailureKind;
 use glesys_autoscaler::engine::event::Event;
+use glesys_autoscaler::engine::policy::{Mode, Policy};
 use glesys_autoscaler::engine::record::{Outcome, Reason};
 use std::time::Duration;
 
