@@ -4,8 +4,9 @@ use crate::bed::{Bed, Prepared};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// The next version: the same files, a higher number, and a policy file that the package changed.
-fn next_version() -> Vec<u8> {
+/// Puts the next version into the guest: the same files, a higher number, and a policy file that
+/// the package changed.
+fn bring_next_version(bed: &Bed) {
     let directory = TempDir::new().unwrap();
     let script = "set -e
         dpkg-deb --raw-extract \"$1\" next
@@ -18,13 +19,13 @@ fn next_version() -> Vec<u8> {
         .current_dir(&directory)
         .status();
     assert!(built.unwrap().success());
-    std::fs::read(directory.path().join("next.deb")).unwrap()
+    let package = std::fs::read(directory.path().join("next.deb")).unwrap();
+    bed.shell.write("/root/next.deb", "644", &package);
 }
 
-/// Installs the next version as an operator does who has edited the policy file.
+/// Installs the next version, which lies there, as an operator does who has edited the policy file.
 fn upgrade(bed: &Bed) {
     let process = bed.process();
-    bed.shell.write("/root/next.deb", "644", &next_version());
     bed.note("the upgrade begins");
     bed.shell
         .run("dpkg --force-confold -i /root/next.deb </dev/null 2>&1");
@@ -42,6 +43,7 @@ fn upgrade(bed: &Bed) {
 fn upgraded_in_the_middle_of_a_cooldown() {
     let mut bed = Bed::of_one_or_three_cores("upgraded_in_the_middle_of_a_cooldown");
     bed.policy(&[("policy.down.cooldown", "'2m'")]);
+    bring_next_version(&bed);
     bed.start();
     bed.load(3);
     bed.until_cores(3);
@@ -77,9 +79,12 @@ fn upgraded_in_the_middle_of_a_cooldown() {
 #[test]
 #[ignore = "boots a guest: tests/guest/run"]
 fn upgraded_in_the_middle_of_an_edit() {
-    let bed = Bed::of_one_or_three_cores("upgraded_in_the_middle_of_an_edit");
+    let mut bed = Bed::of_one_or_three_cores("upgraded_in_the_middle_of_an_edit");
+    // dpkg took forty seconds beside three busy tasks on one emulated core.
+    bed.policy(&[("apply.timeout", "'5m'")]);
+    bring_next_version(&bed);
     bed.start();
-    bed.raise_under_way(30);
+    bed.raise_under_way(100);
     upgrade(&bed);
     bed.until_cores(3);
     assert_eq!(bed.said("a change is under way from before"), 1);

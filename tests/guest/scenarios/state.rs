@@ -56,8 +56,6 @@ fn disk_full_while_overloaded() {
     bed.until_cores(3);
     bed.until("it is told", || told_of_the_disk(&bed) == 1);
     assert!(bed.history().is_empty());
-    bed.shell
-        .run("systemctl status --no-pager glesys-autoscaler");
 
     let process = bed.process();
     bed.signal("KILL");
