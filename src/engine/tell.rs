@@ -244,10 +244,6 @@ impl Engine {
                 "{} changes today, limits.max_changes_per_day = {}",
                 self.state.day.changes, self.policy.limits.max_changes_per_day
             ),
-            Reason::Locked => format!(
-                "the server has been locked for more than {} by a change that is not ours: see it in the Glesys control panel",
-                span(LOCK_WINDOW)
-            ),
             Reason::DiskFull => "state cannot be written where it survives a reboot".to_owned(),
             Reason::Locked => {
                 "the provider has kept the server locked for ten minutes; it is looked at every few minutes from now on".to_owned()

@@ -1,7 +1,7 @@
 //! The API does not answer, or refuses: how often it is asked, and how often that is told.
 
 use super::gates::assert_waits;
-use super::{HOUR, MINUTE, idle, overloaded, plain, secs};
+use super::{HOUR, MINUTE, NOTHING, idle, overloaded, plain, secs};
 use crate::world::{Load, Platform, World};
 use glesys_autoscaler::engine::cloud::FailureKind;
 use glesys_autoscaler::engine::event::Event;
@@ -222,4 +222,59 @@ fn posting_back_ends_where_none_of_its_edits_arrives() {
     world.load = Load::Tasks(0.2);
     world.run(HOUR);
     assert_eq!(world.api_cores, 1, "{:?}", world.asked);
+}
+
+/// Nothing is lowered, so that all calls are those that a test is about.
+fn still() -> Policy {
+    let mut policy = plain();
+    policy.apply.lowering = Mode::Never;
+    policy
+}
+
+#[test]
+fn the_platforms_counts_are_not_asked_for_before_the_time_that_was_told() {
+    let mut world = idle(still(), 4);
+    world.retry_after = Some(secs(900));
+    world.allowed_fails = true;
+    world.run(MINUTE);
+    let calls = world.calls;
+    let policy = Box::new(world.policy.clone());
+    world.feed(Event::Policy(policy, "reloaded".to_owned()));
+    world.run(10 * MINUTE);
+    assert_eq!(world.calls, calls, "a reload does not hurry it");
+    world.run(5 * MINUTE);
+    assert_eq!(world.calls, calls + 1);
+}
+
+#[test]
+fn a_lock_that_outlasts_any_change_is_told_once_and_so_is_its_end() {
+    let mut world = overloaded(plain(), 2);
+    world.lock(2 * HOUR);
+    world.run(9 * MINUTE);
+    assert_waits(&world, Reason::Locked, 0..=30);
+    assert_eq!(world.count("held", None), 0, "a change takes a while");
+    world.run(HOUR);
+    assert_eq!(world.count("held", Some(Reason::Locked)), 1);
+    assert_eq!(world.asked, NOTHING);
+    world.run(HOUR);
+    assert_eq!(world.count("recovered", None), 1);
+    assert_eq!(world.asked, [7]);
+    assert_eq!(world.count("held", None), 1);
+}
+
+#[test]
+fn an_api_that_shows_a_change_later_than_the_guest_is_read_again() {
+    let mut world = idle(still(), 4);
+    world.run(MINUTE);
+    world.set_guest(2);
+    world.run(MINUTE);
+    assert_eq!(world.count("external_change", None), 0);
+    world.api_cores = 2;
+    world.run(MINUTE);
+    assert_eq!(world.count("external_change", None), 1, "not an hour later");
+    let calls = world.calls;
+    world.set_guest(3);
+    world.run(30 * MINUTE);
+    let read = world.calls - calls;
+    assert!((3..15).contains(&read), "{read} reads: not for ever");
 }

@@ -6,13 +6,9 @@ use crate::judge::Judge;
 use crate::kinds::Kind;
 use crate::schedule::Episode;
 use crate::vm::{After, World};
-use glesys_autoscaler::adapters::glesys::CallBudget;
 use glesys_autoscaler::engine::cloud::{ApiFailure, FailureKind, Server};
 use glesys_autoscaler::engine::sample::GuestCpus;
-use glesys_autoscaler::ports::CloudApi;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
 
 /// How old the details of [`Kind::StaleDetails`] are at most, in milliseconds.
@@ -28,9 +24,9 @@ pub enum Function {
 /// What becomes of a call.
 #[derive(Debug, Clone)]
 pub struct Fate {
-    failure: Option<ApiFailure>,
+    pub failure: Option<ApiFailure>,
     carried_out: bool,
-    latency: Duration,
+    pub latency: Duration,
 }
 
 #[derive(Debug)]
@@ -96,6 +92,7 @@ impl Cloud {
         };
         cloud.follows = Some((now + 10_000, all));
         drop(cloud);
+        Judge::overtaken(world);
         world.log(format_args!("somebody else sets {cores} cores"));
     }
 
@@ -124,7 +121,7 @@ impl Cloud {
         }
     }
 
-    fn details(world: &World) -> Server {
+    pub fn details(world: &World) -> Server {
         Cloud::settle(world);
         let cloud = world.cloud.borrow();
         let now = world.real_ms();
@@ -152,6 +149,18 @@ impl Cloud {
             locked: says_locked && now < cloud.locked_until,
             running: Some(true),
         }
+    }
+
+    /// The number of an edit that is being sent.
+    pub fn number(&mut self) -> u64 {
+        self.edits += 1;
+        self.edits
+    }
+
+    /// The answer to an edit that arrived.
+    pub fn answer(&mut self, number: u64) -> Result<(), ApiFailure> {
+        let answer = self.answers.remove(&number);
+        answer.expect("an edit arrives before it is answered")
     }
 
     /// The edit arrives; whether the count changed by it.
@@ -261,7 +270,7 @@ impl Cloud {
         }
     }
 
-    fn fate(world: &World, function: Function) -> Fate {
+    pub fn fate(world: &World, function: Function) -> Fate {
         let ms =
             |from: f64, to: f64| Duration::from_millis((from + (to - from) * world.roll()) as u64);
         let mut fate = Fate {
@@ -329,103 +338,10 @@ fn strikes(kind: Kind, function: Function) -> Option<(FailureKind, bool)> {
     }
 }
 
-fn failure(kind: FailureKind, retry_after: Option<Duration>, message: &str) -> ApiFailure {
+pub fn failure(kind: FailureKind, retry_after: Option<Duration>, message: &str) -> ApiFailure {
     ApiFailure {
         kind,
         retry_after,
         message: message.to_owned(),
-    }
-}
-
-/// The client's side, with the real guard against too many calls.
-pub struct Api {
-    pub world: Rc<World>,
-    pub budget: RefCell<CallBudget>,
-}
-
-impl Api {
-    fn spend(&self) -> Result<(), ApiFailure> {
-        let spent = self.budget.borrow_mut().take(self.world.mono());
-        spent.map_err(|wait| {
-            self.world.log("a call is not sent, to spare the API");
-            failure(
-                FailureKind::Unavailable,
-                Some(wait),
-                "not sent, to spare the API",
-            )
-        })
-    }
-
-    async fn read<T>(
-        &self,
-        function: Function,
-        answer: impl FnOnce(&World) -> T,
-    ) -> Result<T, ApiFailure> {
-        let world = &*self.world;
-        world.port();
-        self.spend()?;
-        Judge::called(world, function);
-        let fate = Cloud::fate(world, function);
-        tokio::time::sleep(fate.latency).await;
-        let answer = match fate.failure {
-            Some(failure) => Err(failure),
-            None => Ok(answer(world)),
-        };
-        let text = answer.as_ref().err().map_or("ok", |f| f.message.as_str());
-        world.log(format_args!("{function:?} answered: {text}"));
-        Judge::answered(world, function, answer.as_ref().err());
-        Ok(answer?)
-    }
-}
-
-impl CloudApi for Api {
-    async fn details(&self) -> Result<Server, ApiFailure> {
-        let server = self.read(Function::Details, Cloud::details).await?;
-        Judge::told_details(&self.world, &server);
-        self.world.port();
-        Ok(server)
-    }
-
-    async fn edit(&self, cores: u32) -> Result<(), ApiFailure> {
-        let world = &*self.world;
-        world.port();
-        self.spend()?;
-        Judge::called(world, Function::Edit);
-        let number = {
-            let mut cloud = world.cloud.borrow_mut();
-            cloud.edits += 1;
-            cloud.edits
-        };
-        Judge::edit_sent(world, number, cores);
-        let fate = Cloud::fate(world, Function::Edit);
-        let latency = fate.latency;
-        // It is on its way, whatever becomes of who sent it.
-        world.at(world.mono() + latency / 2, Act::Arrive(number, cores, fate));
-        tokio::time::sleep(latency + Duration::from_millis(5)).await;
-        let answer = world.cloud.borrow_mut().answers.remove(&number);
-        let answer = answer.expect("an edit arrives before it is answered");
-        Judge::answered(world, Function::Edit, answer.as_ref().err());
-        world.port();
-        answer
-    }
-
-    async fn allowed_cores(&self, _: &str) -> Result<Vec<u32>, ApiFailure> {
-        let counts = |world: &World| {
-            let counts = world.cloud.borrow().counts.clone();
-            let Some(dose) = world.active(Kind::WrongCounts) else {
-                return counts;
-            };
-            world.hit(Kind::WrongCounts);
-            match (dose * 4.0) as u32 {
-                0 => Vec::new(),
-                1 => vec![1000],
-                2 => counts.into_iter().step_by(2).collect(),
-                _ => (1..=1024).collect(),
-            }
-        };
-        let counts = self.read(Function::AllowedArguments, counts).await?;
-        Judge::told_counts(&self.world, &counts);
-        self.world.port();
-        Ok(counts)
     }
 }

@@ -108,6 +108,9 @@ async fn happen(world: &World, act: Act) -> bool {
             ));
             Judge::fault(world, episode.kind);
             world.tally.borrow_mut().row(episode.kind).episodes += 1;
+            if episode.kind.hits_at_once() {
+                world.hit(episode.kind);
+            }
             if !episode.span.is_zero() {
                 world.active.borrow_mut().push(episode.clone());
             }
@@ -261,10 +264,10 @@ async fn begin(world: &World, episode: &Episode, i: usize) -> bool {
         Kind::WallForward => world.step_wall(secs(60.0, 3600.0).as_millis() as i64),
         Kind::WallBack => world.step_wall(-(secs(60.0, 3600.0).as_millis() as i64)),
         Kind::Suspend => world.suspend(secs(600.0, 30_000.0)),
-        Kind::ReloadOther => reload(world, Ok(policy(&mut dice, None))).await,
+        Kind::ReloadOther => reload(world, Ok(policy(&mut dice, None, 30))).await,
         Kind::ReloadExcludes => {
             let cores = world.cloud.borrow().cores;
-            reload(world, Ok(policy(&mut dice, Some(cores)))).await;
+            reload(world, Ok(policy(&mut dice, Some(cores), 30))).await;
         }
         Kind::ReloadBad => reload(world, Err("limits.max_cores: not a number".to_owned())).await,
         Kind::Pause => operate(world, Operator::Pause(None)).await,

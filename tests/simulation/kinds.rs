@@ -91,3 +91,37 @@ kinds! {
     Prove: "operator tries lowering",
     Confirm: "operator vouches for the machine",
 }
+
+impl Kind {
+    /// Whether it hits where it begins; the others hit calls, saves, edits or readings later.
+    pub fn hits_at_once(self) -> bool {
+        matches!(
+            self,
+            Kind::OtherCounts
+                | Kind::LockedByOthers
+                | Kind::LockedForHours
+                | Kind::PanelChange
+                | Kind::PanelOutside
+                | Kind::PlatformReboot
+                | Kind::UnattendedReboot
+                | Kind::KillAnywhere
+                | Kind::KillAtPort
+                | Kind::StopStart
+                | Kind::DryRun
+                | Kind::Clone
+                | Kind::WallForward
+                | Kind::WallBack
+                | Kind::Suspend
+                | Kind::Burst
+                | Kind::Flood
+                | Kind::ReloadOther
+                | Kind::ReloadBad
+                | Kind::ReloadExcludes
+                | Kind::Pause
+                | Kind::PauseFor
+                | Kind::Forget
+                | Kind::Prove
+                | Kind::Confirm
+        )
+    }
+}

@@ -1,6 +1,6 @@
 //! A run: one life of the daemon after the other, in one simulated world.
 
-use crate::cloud::Api;
+use crate::client::Api;
 use crate::director::{direct, plan};
 use crate::disk::{SERVER, Watched, owner};
 use crate::journal;

@@ -51,7 +51,7 @@ pub struct Plan {
 impl Plan {
     pub fn of(seed: u64, days: f64) -> Plan {
         let mut dice = Dice(seed);
-        let policy = policy(&mut dice, None);
+        let policy = policy(&mut dice, None, 5);
         // A day of samples each 5 s costs as much as twelve of one a minute.
         let days = match policy.sampling.interval.as_secs() {
             0..=5 => days.min(1.0),
@@ -102,12 +102,13 @@ pub fn counts(dice: &mut Dice) -> Vec<u32> {
 }
 
 /// A policy that the policy file could have: the shipped numbers, some of them changed. Without a
-/// flap, as the file is checked for one. `outside`: this count is not within its limits.
-pub fn policy(dice: &mut Dice, outside: Option<u32>) -> Policy {
+/// flap, as the file is checked for one. `outside`: this count is not within its limits. `finest`:
+/// the shortest interval between samples, in seconds.
+pub fn policy(dice: &mut Dice, outside: Option<u32>, finest: u64) -> Policy {
     loop {
         let min = pick(dice, &[1, 1, 1, 2, 3, 6]);
         let max = min + pick(dice, &[1, 3, 5, 7, 9, 15]);
-        let policy = any_policy(dice, shipped(min, max));
+        let policy = any_policy(dice, shipped(min, max), finest);
         let limits = (min, max);
         let counts = AllowedCounts::new(limits, &policy.limits.allowed_cores, None, &[]);
         let excludes = outside.is_none_or(|n| !(min..=max).contains(&n));
@@ -117,16 +118,17 @@ pub fn policy(dice: &mut Dice, outside: Option<u32>) -> Policy {
     }
 }
 
-fn any_policy(dice: &mut Dice, mut policy: Policy) -> Policy {
+fn any_policy(dice: &mut Dice, mut policy: Policy, finest: u64) -> Policy {
     let secs = Duration::from_secs;
     let max = policy.limits.max_cores;
     // Mostly coarse, which is far cheaper to simulate, and takes the engine through the same paths.
-    let interval = secs(pick(
-        dice,
-        &[
-            5, 15, 30, 30, 30, 60, 60, 60, 60, 60, 60, 60, 60, 60, 60, 60,
-        ],
-    ));
+    let interval = match dice.below(32) {
+        0 => 5,
+        1 => 15,
+        2..=4 => 30,
+        _ => 60,
+    };
+    let interval = secs(interval.max(finest));
     policy.sampling.interval = interval;
     policy.sampling.steal = pick(dice, &[Steal::Report, Steal::Report, Steal::Demand]);
     policy.limits.max_changes_per_day = pick(dice, &[8, 24, 96, 96, 96]);

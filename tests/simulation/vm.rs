@@ -278,15 +278,23 @@ impl World {
     }
 }
 
-/// A few hours off UTC, an hour more in summer, as in central Europe in 2026.
+/// Summer time of central Europe in 2026.
+const SUMMER: std::ops::Range<i64> = 1_774_746_000_000..1_792_890_000_000;
+
+/// The local day there.
 pub fn day(at: Timestamp) -> Day {
-    const SUMMER: std::ops::Range<i64> = 1_774_746_000_000..1_792_890_000_000;
     let hours = if SUMMER.contains(&at.wall_ms) { 2 } else { 1 };
     let local = at.wall_ms + hours * 3_600_000;
     Day {
         number: local.div_euclid(DAY_MS) as i32,
         remaining_ms: (DAY_MS - local.rem_euclid(DAY_MS)) as u64,
     }
+}
+
+/// How often summer time began or ended from one instant of the wall clock to another.
+pub fn turns_of_the_clock(from: i64, to: i64) -> u64 {
+    let within = |at: i64| u64::from((from..to).contains(&at));
+    within(SUMMER.start) + within(SUMMER.end)
 }
 
 /// The ports of one life.

@@ -225,3 +225,48 @@ fn pinned_tasks_outlive_their_cpu() {
     }
     bed.holds();
 }
+
+/// Twenty-five times up and down in the life of one guest: each change takes effect once, and the
+/// daemon is as small afterwards as before. Ten minutes.
+#[test]
+#[ignore = "boots a guest: tests/guest/run"]
+fn fifty_changes() {
+    let mut bed = Bed::installed("fifty_changes");
+    bed.policy(&[
+        ("limits.max_cores", "2"),
+        ("limits.max_changes_per_day", "200"),
+        ("policy.up.window", "'3s'"),
+        ("policy.up.cooldown", "'1s'"),
+        ("policy.down.window", "'4s'"),
+        ("policy.down.cooldown", "'1s'"),
+    ]);
+    bed.api.locks_for(1);
+    bed.start();
+    let mut small = None;
+    for _ in 0..25 {
+        for (tasks, cores) in [(3, 2), (0, 1)] {
+            bed.load(tasks);
+            bed.until_cores(cores);
+        }
+        small.get_or_insert_with(|| footprint(&bed));
+    }
+    assert_eq!(bed.results(), ["applied"; 50]);
+    let counts = edited(&bed);
+    assert_eq!(counts, [2, 1].repeat(25));
+    let (before, after) = (small.unwrap(), footprint(&bed));
+    println!("  memory and descriptors: {before:?}, then {after:?}");
+    assert!(after.0 < before.0 + 1024, "{before:?} {after:?}");
+    assert!(after.1 <= before.1 + 1, "{before:?} {after:?}");
+    assert_eq!(bed.restarts(), 0);
+    bed.holds();
+}
+
+/// Resident kB of the daemon, and its open descriptors.
+fn footprint(bed: &Bed) -> (u64, usize) {
+    let shown = bed.shell.run(
+        "p=$(systemctl show -P MainPID glesys-autoscaler); \
+         awk '/^VmRSS/ {print $2}' /proc/$p/status; ls /proc/$p/fd | wc -l",
+    );
+    let mut numbers = shown.lines().map(|line| line.trim().parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap() as usize)
+}

@@ -9,7 +9,7 @@ mod rates;
 
 use crate::cloud::Function;
 use crate::kinds::Kind;
-use crate::vm::{World, day};
+use crate::vm::{World, day, turns_of_the_clock};
 use edits::Change;
 use glesys_autoscaler::adapters::state_dir::Found;
 use glesys_autoscaler::engine::Status;
@@ -270,6 +270,9 @@ impl Judge {
         }
         let most = judge.rates.most;
         let mut tally = world.tally.borrow_mut();
+        let turns = turns_of_the_clock(world.plan.begin_ms, world.now().wall_ms);
+        tally.row(Kind::DstDay).episodes += turns;
+        tally.row(Kind::DstDay).hits += turns;
         tally.most = most;
         tally.ledger_records = judge.ledger.records();
         tally.explained = judge.needs.explained;

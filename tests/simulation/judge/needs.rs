@@ -114,7 +114,7 @@ impl Needs {
             let at = self.told.get(*name);
             at.is_some_and(|at| now.saturating_sub(*at) <= SAID_WITHIN_MS)
         };
-        if !names.iter().any(|name| recent(&name)) {
+        if !names.iter().any(recent) {
             violation(format_args!(
                 "{what}, held back by {}, and no line of the journal says so",
                 reason.as_str()
