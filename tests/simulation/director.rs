@@ -324,6 +324,10 @@ async fn operate(world: &World, operator: Operator) {
     let Some(requests) = world.requests.borrow().clone() else {
         return;
     };
+    // An order that a kill leaves without an answer may have been carried out.
+    if operator == Operator::Resume {
+        Judge::operated(world, operator);
+    }
     let (reply, status) = oneshot::channel();
     let asked = requests.send(Request::Operator(operator, reply)).await;
     if asked.is_ok() && status.await.is_ok() {

@@ -205,6 +205,10 @@ impl StateStore for Watched {
         }
         let done = self.inner.append(record);
         Judge::appended(world, record, done.is_ok());
+        if world.active(Kind::KillBetween).is_some() && world.roll() < 0.5 {
+            world.hit(Kind::KillBetween);
+            world.die("killed between ledger line and state file");
+        }
         world.port();
         done
     }

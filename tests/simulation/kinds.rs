@@ -64,6 +64,7 @@ kinds! {
     KillInEdit: "killed at any point of an edit",
     KillInSave: "killed while the state file is written",
     KillInLedger: "killed in the middle of a ledger line",
+    KillBetween: "killed between ledger line and state file",
     StopStart: "stopped and started",
     DryRun: "run with --dry-run for a while",
     DiskFull: "state directory cannot be written",

@@ -215,9 +215,11 @@ fn length(kind: Kind) -> (f64, f64) {
         | Kind::Prove
         | Kind::DstDay
         | Kind::Confirm => (0.0, 0.0),
-        Kind::KillInEdit | Kind::KillInSave | Kind::KillInLedger | Kind::RebootInEdit => {
-            (2.0 * HOUR, 6.0 * HOUR)
-        }
+        Kind::KillInEdit
+        | Kind::KillInSave
+        | Kind::KillInLedger
+        | Kind::KillBetween
+        | Kind::RebootInEdit => (2.0 * HOUR, 6.0 * HOUR),
         Kind::Terraform => (6.0 * HOUR, 40.0 * HOUR),
         Kind::LockedForHours => (HOUR, 5.0 * HOUR),
         Kind::LockedByOthers => (60.0, 1200.0),
