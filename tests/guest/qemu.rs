@@ -287,7 +287,8 @@ impl Qemu {
         self.ask(if paused { "stop" } else { "cont" }, json!({}));
     }
 
-    /// Wakes a guest that suspended itself.
+    /// Wakes a guest that suspended itself. Not one with a vCPU that was plugged since its boot: the
+    /// firmware then waits for ever.
     pub fn wake(&mut self) {
         self.ask("system_wakeup", json!({}));
     }
