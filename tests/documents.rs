@@ -16,11 +16,12 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/architecture.md",
+    "docs/reliability.md",
     "docs/security.md",
     "docs/troubleshooting.md",
 ];
@@ -222,4 +223,21 @@ fn every_file_that_is_named_is_there() {
             assert!(root().join(path).exists(), "{document}: {path}");
         }
     }
+}
+
+/// A scenario that nobody can read of is one that nobody trusts.
+#[test]
+fn every_scenario_of_the_guest_is_told_of_and_no_other() {
+    let text = read("docs/reliability.md");
+    let told = explained(&text, "## Faults in a real guest");
+    let mut there = BTreeSet::new();
+    for file in fs::read_dir(root().join("tests/guest/scenarios")).unwrap() {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        let tests = text.split("#[test]").skip(1);
+        let name = |test: &str| Some(test.split_once("fn ")?.1.split_once('(')?.0.to_owned());
+        there.extend(tests.filter_map(name));
+    }
+    let there: BTreeSet<&str> = there.iter().map(String::as_str).collect();
+    assert!(there.len() > 40, "{there:?}");
+    assert_eq!(told, there);
 }
