@@ -202,6 +202,10 @@ fn pinned_tasks_outlive_their_cpu() {
         "systemd-run --quiet --unit pinned taskset --cpu-list 2 {beats} beat-pinned && \
          systemd-run --quiet --unit fenced --property AllowedCPUs=1-2 {beats} beat-fenced"
     ));
+    bed.until("both run", || {
+        let beats = bed.shell.any_end("cat /run/beat-pinned /run/beat-fenced");
+        beats.status.success()
+    });
     let check = bed.shell.any_end("glesys-autoscaler check");
     let said = String::from_utf8_lossy(&check.stdout).into_owned();
     for named in [
