@@ -25,6 +25,10 @@ const LARGEST: u64 = 1 << 20;
 /// Records that wait for the ledger, at most: more than a day's. With all of them the state stays
 /// below half of [`LARGEST`], or it would not be read again.
 pub const UNWRITTEN: usize = 256;
+/// Of these so many are written with one state: each is a write to the disk that the loop waits
+/// for, and a kill before the state makes the next start find them twice, which the ledger tells
+/// of the newest 32 only.
+const FLUSHED_AT_ONCE: usize = 8;
 
 /// Neither through a link, nor waiting for the other end of a pipe.
 pub(super) const NO_LINK: i32 =
@@ -212,7 +216,10 @@ impl StateDir {
     }
 
     fn flush_ledger(&mut self) -> io::Result<()> {
-        while let Some(record) = self.unwritten.first() {
+        for _ in 0..FLUSHED_AT_ONCE {
+            let Some(record) = self.unwritten.first() else {
+                break;
+            };
             self.ledger.append(&rfc3339(record.asked.wall_ms), record)?;
             self.unwritten.remove(0);
         }

@@ -356,6 +356,14 @@ impl Engine {
                 let look_at = self.api.lock.look_at(outlook.overloaded());
                 look_at.later(intent.next_poll)
             }
+            // Posting back waits for a proof, perhaps for good, as with a clone that was made then.
+            Some(intent)
+                if intent.reverting
+                    && !self.api.recheck
+                    && (self.dry_run || self.identity().is_err()) =>
+            {
+                seen.at.plus(READ_IDLE)
+            }
             Some(intent) if !self.read_since(intent.planned, now) => {
                 let edit = self
                     .api

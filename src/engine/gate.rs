@@ -201,6 +201,9 @@ impl Engine {
         if let Some(refusal) = self.direction_gate(now, direction, trial) {
             return Some(refusal);
         }
+        if trial && lowering && self.disk_full {
+            return refuse(Reason::DiskFull, None);
+        }
         if trial {
             return self.dry_run.then_some(Refusal {
                 reason: Reason::DryRun,

@@ -82,7 +82,7 @@ impl Engine {
         if let (Some(decision), Some(refusal)) = (outlook.wish.decision, outlook.refusal) {
             let direction = Direction::of(cores, decision.to);
             self.told.note_gate(refusal.reason, direction);
-            let lasts = refusal.reason == Reason::Locked && self.api.lock.lasts();
+            let lasts = refusal.reason == Reason::Locked && self.api.lock.lasts(now);
             if (lasts || refusal_is_news(refusal.reason))
                 && self
                     .told
@@ -146,8 +146,7 @@ impl Engine {
                 "it is proven again that the server id is this machine",
             ));
         }
-        let in_use = self.state.intent.is_some();
-        if !self.api.lock.holds(in_use) && self.told.over(Reason::Locked) {
+        if !self.api.lock.holds(now) && self.told.over(Reason::Locked) {
             out.push(recovered("the server is no longer locked"));
         }
         // The line for it comes from where it is written.
@@ -246,7 +245,7 @@ impl Engine {
             ),
             Reason::DiskFull => "state cannot be written where it survives a reboot".to_owned(),
             Reason::Locked => {
-                "the provider has kept the server locked for ten minutes; it is looked at every few minutes from now on".to_owned()
+                "the provider has kept the server locked for ten minutes; it is looked at more seldom from now on".to_owned()
             }
             other => other.as_str().to_owned(),
         };

@@ -13,6 +13,8 @@ const POLL_LONGEST: Duration = Duration::from_secs(30);
 const OVERLOADED_LONGEST: Duration = Duration::from_secs(60);
 /// Looks at a locked server that make the first ten minutes of it, five of them in the first.
 const LOCK_LOOKS: u32 = 23;
+/// So long no change takes.
+const LOCK_LASTS: Duration = Duration::from_secs(600);
 /// A lock that lasts longer is no change under way: it is looked at more and more seldom, down to
 /// this.
 const LOCK_LONGEST: Duration = Duration::from_secs(300);
@@ -52,6 +54,8 @@ pub struct ApiView {
 /// A server that is locked, and how often that was found.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lock {
+    /// When it was first found.
+    since: Timestamp,
     /// When it was last found.
     at: Timestamp,
     /// How often in a row before that, by the call that found it.
@@ -84,6 +88,9 @@ impl Lock {
     }
 
     fn found(&mut self, now: Timestamp, looks: u32) {
+        if !self.holds(now) {
+            self.since = now;
+        }
         self.at = now;
         self.looks = looks;
     }
@@ -93,17 +100,17 @@ impl Lock {
         self.answers = 0;
     }
 
-    /// Whether it is still there. What an edit waits for is not what reads say, but what the edit
-    /// is told.
+    /// Whether it is still there, as far as is known: what an edit was told stands until an edit
+    /// is told otherwise, whatever reads say.
     #[must_use]
-    pub fn holds(&self, editing: bool) -> bool {
-        self.reads > 0 || (editing && self.answers > 0)
+    pub fn holds(&self, now: Timestamp) -> bool {
+        (self.reads > 0 || self.answers > 0) && now.since(self.at) <= LOCK_FORGOTTEN
     }
 
     /// Whether it lasts longer than a change takes.
     #[must_use]
-    pub fn lasts(&self) -> bool {
-        self.looks >= LOCK_LOOKS
+    pub fn lasts(&self, now: Timestamp) -> bool {
+        self.holds(now) && now.since(self.since) >= LOCK_LASTS
     }
 
     /// When to look again.

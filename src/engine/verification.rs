@@ -244,9 +244,8 @@ impl Engine {
             let lost = intent.lost;
             self.state.intent = Some(intent);
             if lost >= REVERTS {
-                let detail = format!(
-                    "the old count could not be posted back: {lost} edits in a row never arrived"
-                );
+                let detail =
+                    format!("the old count could not be posted back: {lost} edits never arrived");
                 self.give_up(now, count, detail, out);
             }
             return;

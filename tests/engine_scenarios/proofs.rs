@@ -4,6 +4,7 @@
 use super::gates::assert_waits_without_end;
 use super::{HOUR, MINUTE, NOTHING, idle, loaded, overloaded, plain, quick};
 use crate::world::{Load, Platform, World, machine};
+use glesys_autoscaler::engine::cloud::FailureKind;
 use glesys_autoscaler::engine::event::Event;
 use glesys_autoscaler::engine::policy::Mode;
 use glesys_autoscaler::engine::record::{Outcome, Reason};
@@ -41,6 +42,34 @@ fn a_machine_without_any_address_is_told_of_its_network_not_of_a_wrong_server() 
     world.feed(Event::Machine(machine()));
     world.run(MINUTE);
     assert_eq!(world.asked, [7]);
+}
+
+#[test]
+fn posting_back_that_waits_for_a_proof_does_not_read_the_api_all_the_time() {
+    let mut world = overloaded(plain(), 2);
+    world.platform = Platform::Ignores;
+    world.until(5 * MINUTE, |w| w.asked.len() == 1);
+    world.edit_answers = vec![FailureKind::Locked; 100];
+    let reverting = |w: &World| {
+        w.engine
+            .state()
+            .intent
+            .as_ref()
+            .is_some_and(|i| i.reverting)
+    };
+    world.until(HOUR, reverting);
+    let mut cut = machine();
+    cut.addresses.clear();
+    world.feed(Event::Machine(cut));
+    world.run(HOUR);
+    assert!(reverting(&world));
+    let calls = world.calls;
+    world.run(6 * HOUR);
+    assert!(world.calls - calls <= 8, "{} calls", world.calls - calls);
+    world.edit_answers.clear();
+    world.feed(Event::Machine(machine()));
+    world.run(2 * HOUR);
+    assert_eq!(world.api_cores, 2, "{:?}", world.asked);
 }
 
 #[test]

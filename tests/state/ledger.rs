@@ -231,9 +231,27 @@ fn records_that_wait_for_the_ledger_are_bounded() {
     let (mut store, found) = open();
     assert_eq!(found.remarks, [""; 0]);
     fs::remove_dir(dir.join(NAME)).unwrap();
-    store.save(&State::default()).unwrap();
+    let before = fs::read(dir.join("state.json")).unwrap();
+    for _ in 0..UNWRITTEN {
+        store.save(&State::default()).unwrap();
+    }
+    drop(store);
     let expected: Vec<String> = (2 * UNWRITTEN..3 * UNWRITTEN)
         .map(|number| format!("new-{number}"))
         .collect();
+    assert_eq!(ids(&dir), expected);
+
+    // Killed between ledger and state, each time, and so told anew what waits.
+    fs::remove_file(dir.join(NAME)).unwrap();
+    fs::write(dir.join("state.json"), before).unwrap();
+    for _ in 0..UNWRITTEN {
+        let (mut store, _) = open();
+        let waiting = fs::read(dir.join("state.json")).unwrap();
+        store.save(&State::default()).unwrap();
+        drop(store);
+        fs::write(dir.join("state.json"), waiting).unwrap();
+        let (mut store, _) = open();
+        store.save(&State::default()).unwrap();
+    }
     assert_eq!(ids(&dir), expected);
 }
