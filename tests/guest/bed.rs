@@ -9,7 +9,6 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Seek};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread;
@@ -66,14 +65,9 @@ impl Prepared {
         fs::copy(image.disk(), &disk).unwrap();
         let ca = PrivateCa::new();
 
-        let ssh_port = free_port();
-        let place = Place {
-            image: &image,
-            directory: directory.path(),
-            ssh_port,
-        };
         println!("guest: with {}", crate::qemu::acceleration()[1]);
-        let mut qemu = place.start(Begin::Boot(1));
+        let (mut qemu, ssh_port) =
+            Place::start_at_free_port(&image, directory.path(), Begin::Boot(1));
         let shell = Shell::new(&image.ssh_key(), ssh_port, directory.path());
         shell.wait_for_boot();
         qemu.snapshot("booted");
@@ -130,11 +124,11 @@ impl Bed {
         let prepared = Prepared::get();
         let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         prepared.copy_disk(&directory.path().join("disk.qcow2"));
-        let ssh_port = free_port();
-        let shell = Shell::new(&prepared.image.ssh_key(), ssh_port, directory.path());
         let place = directory.path().to_owned();
         let begin = Begin::Snapshot(snapshot);
-        let platform = Hypervisor::start(&prepared.image, place, ssh_port, begin);
+        let platform = Hypervisor::start(&prepared.image, place, begin);
+        let key = prepared.image.ssh_key();
+        let shell = Shell::new(&key, platform.ssh_port(), directory.path());
         let evidence = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join("guest")
             .join(name);
@@ -379,14 +373,12 @@ impl Bed {
         );
 
         self.keeps_the_key();
-        self.platform.end();
     }
 
     /// What must be true once the package was purged: there is nobody to ask.
     pub fn purged(self) {
         self.keep_evidence();
         self.keeps_the_key();
-        self.platform.end();
     }
 
     fn keeps_the_key(&self) {
@@ -476,6 +468,8 @@ impl Drop for Bed {
                 self.evidence.display()
             );
         }
+        // The emulator's worker holds QEMU too, and may not be done.
+        self.platform.end();
     }
 }
 
@@ -489,9 +483,4 @@ fn append(path: &Path, line: &str) {
     use std::io::Write;
     let file = fs::File::options().create(true).append(true).open(path);
     file.unwrap().write_all(line.as_bytes()).unwrap();
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
