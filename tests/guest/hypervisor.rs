@@ -30,8 +30,15 @@ struct Shared {
     image: Image,
     directory: PathBuf,
     ssh_port: u16,
-    qemu: Mutex<Option<Qemu>>,
+    power: Mutex<Power>,
     told: Mutex<Told>,
+}
+
+struct Power {
+    /// `None` within a power cycle, and after the end.
+    qemu: Option<Qemu>,
+    /// The scenario is over: nothing may be started any more.
+    ended: bool,
 }
 
 /// What the scenario told it.
@@ -43,28 +50,37 @@ struct Told {
 
 impl Hypervisor {
     /// Starts the guest whose disk is in `directory`.
-    pub fn start(image: &Image, directory: PathBuf, ssh_port: u16, begin: Begin) -> Self {
-        let shared = Shared {
+    pub fn start(image: &Image, directory: PathBuf, begin: Begin) -> Self {
+        let (qemu, ssh_port) = Place::start_at_free_port(image, &directory, begin);
+        Self(Arc::new(Shared {
             image: image.clone(),
             directory,
             ssh_port,
-            qemu: Mutex::new(None),
+            power: Mutex::new(Power {
+                qemu: Some(qemu),
+                ended: false,
+            }),
             told: Mutex::new(Told {
                 reboot: Reboot::Hard,
                 wire: true,
             }),
-        };
-        *lock(&shared.qemu) = Some(shared.place().start(begin));
-        Self(Arc::new(shared))
+        }))
     }
 
-    /// Does something with the running QEMU.
+    /// The port of 127.0.0.1 that leads to the guest's ssh.
+    pub fn ssh_port(&self) -> u16 {
+        self.0.ssh_port
+    }
+
+    /// Does something with the running QEMU, for the scenario, which lasts as long as it does.
     pub fn qemu<R>(&self, work: impl FnOnce(&mut Qemu) -> R) -> R {
-        let mut qemu = lock(&self.0.qemu);
-        work(
-            qemu.as_mut()
-                .expect("it is taken only while a power cycle holds the lock"),
-        )
+        self.try_qemu(work)
+            .expect("QEMU runs until the scenario ends")
+    }
+
+    /// Likewise, for who may outlive it; `None` once it has ended.
+    fn try_qemu<R>(&self, work: impl FnOnce(&mut Qemu) -> R) -> Option<R> {
+        lock(&self.0.power).qemu.as_mut().map(work)
     }
 
     pub fn cores(&self) -> u32 {
@@ -82,47 +98,58 @@ impl Hypervisor {
         self.qemu(|qemu| qemu.wire(up));
     }
 
-    /// Gives or takes vCPUs until there are `cores`.
-    fn resize(&self, cores: u32) {
+    /// Gives or takes vCPUs until there are `cores`; `None` where the end comes before that.
+    fn resize(&self, cores: u32) -> Option<()> {
         let count = cores.max(1);
+        let now = || self.try_qemu(Qemu::cores);
         for _ in 0..3 {
-            while self.cores() < count {
-                self.qemu(Qemu::plug).unwrap();
+            while now()? < count {
+                self.try_qemu(Qemu::plug)?.unwrap();
             }
-            while self.cores() > count {
-                let before = self.cores();
-                self.qemu(Qemu::ask_back).unwrap();
-                let went = wait(PATIENCE, || self.cores() < before);
+            loop {
+                let before = now()?;
+                if before <= count {
+                    break;
+                }
+                self.try_qemu(Qemu::ask_back)?.unwrap();
+                let went = wait(PATIENCE, || now().is_none_or(|now| now < before));
                 if !went {
                     // Asked while the guest boots, it is lost: ask again.
                     break;
                 }
             }
-            if self.cores() == count {
-                return;
+            if now()? == count {
+                return Some(());
             }
         }
         println!("  the guest does not come to {count} cores");
+        Some(())
     }
 
-    /// Reboots the guest, which then has `cores`.
+    /// Reboots the guest, which then has `cores`. After the end it does nothing.
     pub fn power_cycle(&self, cores: u32) {
         let how = lock(&self.0.told).reboot;
         if how == Reboot::Clean {
-            self.qemu(Qemu::press_power);
+            self.try_qemu(Qemu::press_power);
             // The guest needs the others meanwhile: the lock is free between two looks.
-            let off = || self.qemu(|qemu| qemu.ends_within(Duration::from_millis(100)));
+            let off = || {
+                self.try_qemu(|qemu| qemu.ends_within(Duration::from_millis(100)))
+                    .unwrap_or(true)
+            };
             wait(Duration::from_secs(120), off);
         }
-        let mut qemu = lock(&self.0.qemu);
-        if let Some(running) = qemu.take() {
+        let mut power = lock(&self.0.power);
+        if power.ended {
+            return;
+        }
+        if let Some(running) = power.qemu.take() {
             running.end();
         }
         let mut started = self.0.place().start(Begin::Boot(cores));
         if !lock(&self.0.told).wire {
             started.wire(false);
         }
-        *qemu = Some(started);
+        power.qemu = Some(started);
     }
 
     /// The machine behind a server of the emulator: what it is told it does in a thread of its
@@ -133,7 +160,7 @@ impl Hypervisor {
         thread::spawn(move || {
             for order in orders {
                 match order {
-                    Order::Resize(cores) => platform.resize(cores),
+                    Order::Resize(cores) => drop(platform.resize(cores)),
                     Order::Reboot(cores) => platform.power_cycle(cores),
                 }
             }
@@ -141,10 +168,11 @@ impl Hypervisor {
         Guest(work)
     }
 
+    /// Pulls the plug for good: its disk is not needed any more.
     pub fn end(&self) {
-        if let Some(qemu) = lock(&self.0.qemu).take() {
-            qemu.end();
-        }
+        let mut power = lock(&self.0.power);
+        power.ended = true;
+        power.qemu = None;
     }
 }
 

@@ -15,6 +15,12 @@ mod scenarios;
 mod shell;
 mod unit;
 
+/// Where `key_search` takes the key from.
+mod daemon {
+    pub use crate::api::{KEY, PROJECT};
+}
+#[path = "../support/key_search.rs"]
+mod key_search;
 #[path = "../support/emulator.rs"]
 mod served;
 #[path = "../support/tls.rs"]

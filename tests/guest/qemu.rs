@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -57,8 +58,35 @@ pub struct Place<'a> {
     pub ssh_port: u16,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// Starts a guest at a port that nobody has, and says which. Between the choice and the start
+    /// somebody may take it, as another guest does that starts beside this one: then at another.
+    pub fn start_at_free_port(image: &'a Image, directory: &'a Path, begin: Begin) -> (Qemu, u16) {
+        let mut failed = String::new();
+        for _ in 0..3 {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let ssh_port = listener.local_addr().unwrap().port();
+            drop(listener);
+            let place = Place {
+                image,
+                directory,
+                ssh_port,
+            };
+            match place.try_start(begin) {
+                Ok(qemu) => return (qemu, ssh_port),
+                Err(error) => failed = error,
+            }
+        }
+        panic!("{failed}");
+    }
+
     pub fn start(&self, begin: Begin) -> Qemu {
+        self.try_start(begin)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A QEMU that is ready, or why it did not come to that.
+    fn try_start(&self, begin: Begin) -> Result<Qemu, String> {
         let at = |name: &str| self.directory.join(name);
         let socket = at("qmp");
         let _ = std::fs::remove_file(&socket);
@@ -128,11 +156,14 @@ impl Place<'_> {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        let Some(stream) = connected else {
+        let failed = |error: &str| {
             let log = std::fs::read_to_string(at("qemu.log")).unwrap();
+            format!("QEMU did not start: {error}: {log}")
+        };
+        let Some(stream) = connected else {
             let _ = process.kill();
             let _ = process.wait();
-            panic!("QEMU did not start: {log}");
+            return Err(failed("no socket"));
         };
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut qemu = Qemu {
@@ -140,9 +171,11 @@ impl Place<'_> {
             monitor: BufReader::new(stream),
             plugged: 0,
         };
-        qemu.line();
-        qemu.ask("qmp_capabilities", json!({}));
-        qemu
+        // The socket is there before all else is, and before QEMU knows that it can be.
+        qemu.line()
+            .and_then(|_| qemu.try_ask("qmp_capabilities", json!({})))
+            .map_err(|error| failed(&error))?;
+        Ok(qemu)
     }
 }
 
@@ -169,21 +202,25 @@ pub fn acceleration() -> [&'static str; 4] {
 
 impl Qemu {
     /// One line of the socket.
-    fn line(&mut self) -> Value {
+    fn line(&mut self) -> Result<Value, String> {
         let mut line = String::new();
-        self.monitor.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "QEMU ended");
-        serde_json::from_str(&line).unwrap()
+        match self.monitor.read_line(&mut line) {
+            Ok(0) => Err("QEMU ended".to_owned()),
+            Ok(_) => Ok(serde_json::from_str(&line).unwrap()),
+            Err(error) => Err(format!("QEMU does not answer: {error}")),
+        }
     }
 
     /// Carries out a command; its answer, or QEMU's error.
     pub fn try_ask(&mut self, command: &str, arguments: Value) -> Result<Value, String> {
         let request = json!({"execute": command, "arguments": arguments});
         let mut stream = self.monitor.get_ref();
-        stream.write_all(format!("{request}\n").as_bytes()).unwrap();
+        stream
+            .write_all(format!("{request}\n").as_bytes())
+            .map_err(|error| format!("{command}: {error}"))?;
         loop {
             // Events come in between.
-            let mut line = self.line();
+            let mut line = self.line()?;
             if let Some(answer) = line.get_mut("return") {
                 return Ok(answer.take());
             }

@@ -25,7 +25,7 @@ pub struct Gauges {
     pub preemptions: u64,
     /// Used since the start, in milliseconds.
     pub cpu_ms: u64,
-    /// Files in the state directory, the run-time directory and `/tmp` of the daemon.
+    /// Files in the state and the run-time directory.
     pub files: u64,
     /// Bytes in them, but for the ledger, which grows by a line a change.
     pub bytes: u64,

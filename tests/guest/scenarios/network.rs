@@ -123,9 +123,9 @@ fn certificate_expired_or_for_another_name() {
     assert!(message.contains("expired"), "{message}");
 
     bed.api.shows(ca, named("other.example"));
-    bed.until("another try", || {
-        let status = bed.status().unwrap_or_default();
-        status.to_string().contains("other.example") || status.to_string().contains("name")
+    bed.until_status("another try", |status| {
+        let trouble = status["api_trouble"].as_str().unwrap_or_default();
+        trouble.contains("its certificate is for another name")
     });
     assert_eq!(bed.api.calls().len(), calls, "a call went out");
 

@@ -2,6 +2,7 @@
 
 use crate::api::SERVER;
 use crate::bed::Bed;
+use serde_json::Value;
 use std::time::Duration;
 
 /// Somebody gives the VM two cores in the control panel. That is taken over, is told, counts as a
@@ -14,10 +15,20 @@ fn panel_changes_the_count() {
     bed.start();
     bed.until_status("idle", |status| status["cores_known"] == true);
     bed.api.set_cores(SERVER, 2).unwrap();
-    bed.until_events("external_change", 1);
-    bed.until_status("the cooldown", |s| s["cores"] == 2 && s["wants"] == 1);
+    let changed = bed.until_events("external_change", 1);
+    bed.until_status("the cooldown", |s| {
+        s["cores"] == 2 && s["wants"] == 1 && s["waits_for"] == "cooldown"
+    });
     assert_eq!(bed.api.edits(), []);
     bed.until_cores(1);
+    let lowered = bed.until_events("scale_down", 1);
+    let at = |line: &Value| {
+        let microseconds = line["__MONOTONIC_TIMESTAMP"].as_str().unwrap();
+        Duration::from_micros(microseconds.parse().unwrap())
+    };
+    // A line comes a moment after what it speaks of.
+    let waited = at(&lowered) - at(&changed);
+    assert!(waited > Duration::from_secs(29), "{waited:?}");
     assert_eq!(bed.results(), ["applied"]);
     bed.holds();
 }
@@ -36,6 +47,13 @@ fn panel_goes_above_the_maximum() {
     bed.until_events("external_change", 1);
     bed.until_status("above the maximum", |s| s["cores"] == 4);
     bed.until("four cores in the kernel", || bed.online() == Some(4));
+    // Past the window and the cooldown of a lowering, under the same load.
+    let edits = bed.api.edits();
+    bed.until_status("too busy to be lowered, for long", |status| {
+        status["waits_for"] == "above_max_busy" && status["last_change_s"].as_u64() > Some(45)
+    });
+    assert_eq!(bed.api.edits(), edits);
+    assert_eq!(bed.platform.cores(), 4);
     bed.load(0);
     bed.until_cores(1);
     bed.holds();

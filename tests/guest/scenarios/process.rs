@@ -150,8 +150,8 @@ fn two_daemons_at_once() {
         }
     };
     let holder = format!("another glesys-autoscaler is running (process {process})");
-    let state = "/var/lib/glesys-autoscaler";
-    refused("glesys-autoscaler run", 1, &[&holder, state]);
+    let held = "/run/glesys-autoscaler";
+    refused("glesys-autoscaler run", 1, &[&holder, held]);
     let key_file = "/etc/glesys-autoscaler/api-key";
     let nobody = "runuser -u nobody -- glesys-autoscaler";
     refused(&format!("{nobody} run"), 78, &[key_file]);
@@ -160,6 +160,7 @@ fn two_daemons_at_once() {
          (cat /etc/glesys-autoscaler/policy.toml; echo \"api.key_file = '/tmp/key'\") >/tmp/policy.toml",
     );
     let own = format!("{nobody} --config /tmp/policy.toml run");
+    let state = "/var/lib/glesys-autoscaler";
     refused(&own, 1, &[state, "ermission denied"]);
     bed.shell.run("rm /tmp/key");
 
