@@ -145,6 +145,9 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
                 event = answer(&mut call) => {
                     call = None;
                     crash::point("answered");
+                    if matches!(event, Event::Details(Ok(_))) {
+                        self.look_who_we_are(&mut saved);
+                    }
                     self.feed(event, &mut saved);
                 }
                 () = tokio::time::sleep_until(next_sample) => {
@@ -162,12 +165,8 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
                         self.notifier.ready();
                     }
                     self.feed(Event::Tick(reading), &mut saved);
-                    // An address that comes late, or back: without the proof there is no plan,
-                    // before which the machine is looked at else.
-                    if self.engine.identity() == Err(Reason::IdentityUnproven)
-                        && let Some(machine) = (self.hooks.machine)()
-                    {
-                        self.feed(Event::Machine(machine), &mut saved);
+                    if self.engine.identity() == Err(Reason::IdentityUnproven) {
+                        self.look_who_we_are(&mut saved);
                     }
                     // From the last tick on, not from now: else ticks drift by their own cost.
                     // A loop that fell behind does not catch up tick by tick.
@@ -252,6 +251,15 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
     fn lowers(&self) -> bool {
         let intent = self.engine.state().intent.as_ref();
         intent.is_some_and(|i| !i.reverting && i.direction() == Direction::Lowering)
+    }
+
+    /// Until it is proven: an address may come after the daemon, as from DHCP.
+    fn look_who_we_are(&mut self, saved: &mut Saved) {
+        if self.engine.identity().is_err()
+            && let Some(machine) = (self.hooks.machine)()
+        {
+            self.feed(Event::Machine(machine), saved);
+        }
     }
 
     /// One event into the engine, its consequences onto the disk and into the journal. Whether

@@ -1,6 +1,6 @@
 //! Whether the server is this machine, which may change while the daemon runs.
 
-use crate::row::{ROW, Row, Step::*};
+use crate::row::{Network, ROW, Row, Step::*};
 use glesys_autoscaler::sandbox::Behaviour;
 
 pub const ROWS: &[Row] = &[
@@ -16,6 +16,26 @@ pub const ROWS: &[Row] = &[
         told: &[
             "held identity_unproven",
             "recovered ~proven again",
+            "scale_up utilization",
+            "applied utilization",
+        ],
+        ..ROW
+    },
+    Row {
+        name: "the address comes after the daemon, and before the API: no word of it",
+        network: Network::Closed,
+        given: |bed| bed.address(false),
+        run: &[
+            Until("api_error"),
+            Do(|bed| {
+                bed.address(true);
+                bed.open();
+            }),
+            Until("applied"),
+        ],
+        told: &[
+            "api_error",
+            "recovered ~the API answers again",
             "scale_up utilization",
             "applied utilization",
         ],

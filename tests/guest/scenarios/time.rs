@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Of a raise after a raise, in seconds. Far longer than what a step of the clock takes here.
 const COOLDOWN: u64 = 90;
 /// Longer than a boot and a sleep together.
-const LONG_COOLDOWN: u64 = 300;
+const LONG_COOLDOWN: u64 = 240;
 const HOUR: i64 = 3600;
 /// Longer than the unit's watchdog.
 const LONG: Duration = Duration::from_secs(75);
