@@ -325,9 +325,7 @@ async fn operate(world: &World, operator: Operator) {
         return;
     };
     // An order that a kill leaves without an answer may have been carried out.
-    if operator == Operator::Resume {
-        Judge::operated(world, operator);
-    }
+    Judge::operates(world, operator);
     let (reply, status) = oneshot::channel();
     let asked = requests.send(Request::Operator(operator, reply)).await;
     if asked.is_ok() && status.await.is_ok() {

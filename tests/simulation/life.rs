@@ -50,7 +50,8 @@ pub fn run(seed: u64, days: f64) -> Ran {
     });
     let mut tally = world.tally.take();
     tally.runs = 1;
-    tally.simulated = Duration::from_millis(world.real_ms());
+    // A suspend, and a time without the daemon, show nothing of it.
+    tally.simulated = world.lived.get();
     Ran {
         tally,
         log: world.take_log(),
@@ -61,7 +62,9 @@ pub fn run(seed: u64, days: f64) -> Ran {
 async fn live(world: &Rc<World>) {
     plan(world);
     loop {
+        let began = world.mono();
         one_life(world).await;
+        world.lived.set(world.lived.get() + world.mono() - began);
         world.requests.take();
         world.fuse.set(None);
         Judge::ended(world);

@@ -44,6 +44,8 @@ pub struct World {
     boot_offset: Cell<i64>,
     wall_offset: Cell<i64>,
     asleep: Cell<u64>,
+    /// How long the daemon ran, by the clock of the loop.
+    pub lived: Cell<Duration>,
     pub boot: Cell<u32>,
     pub dice: RefCell<Dice>,
     pub policy: RefCell<Policy>,
@@ -79,6 +81,7 @@ impl World {
             boot_offset: Cell::new(2 * DAY_MS),
             wall_offset: Cell::new(plan.begin_ms),
             asleep: Cell::new(0),
+            lived: Cell::default(),
             boot: Cell::new(0),
             dice: RefCell::new(Dice(plan.seed ^ 0x5eed)),
             policy: RefCell::new(plan.policy.clone()),

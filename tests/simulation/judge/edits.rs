@@ -31,8 +31,13 @@ pub struct Change {
 struct Edit {
     number: u64,
     back: bool,
+    cores: u32,
+    /// The count that the API had shown when it was sent.
+    before: u32,
     /// Whether the count changed by it; `None`: it has not arrived.
     changed: Option<bool>,
+    /// Since it was sent the server had its count, by it or by somebody else.
+    shown: bool,
 }
 
 impl Change {
@@ -77,11 +82,14 @@ impl Judge {
         judge.count_edit(world);
         judge.fresh(world, &id);
         judge.alone(&id, intent.reverting);
+        let before = judge.told_cores();
         let known = judge.changes.contains_key(&id);
         if !intent.reverting {
             let first = !known || judge.changes[&id].edits.is_empty();
             judge.within(world, cores);
             judge.in_time(world, &intent, cores, first);
+        } else {
+            judge.posts_back(&id, cores, before);
         }
         let change = judge
             .changes
@@ -93,24 +101,31 @@ impl Judge {
         change.edits.push(Edit {
             number,
             back: intent.reverting,
+            cores,
+            before,
             changed: None,
+            shown: false,
         });
     }
 
     pub fn edit_arrived(world: &World, number: u64, changed: bool) {
         let mut judge = world.judge.borrow_mut();
+        let now = world.cloud.borrow().cores;
         let edits = judge.changes.values_mut().flat_map(|c| &mut c.edits);
         for edit in edits.filter(|e| e.number == number) {
             edit.changed = Some(changed);
+            edit.shown |= edit.cores == now;
         }
     }
 
     /// Somebody else set another count: what an edit did is undone.
     pub fn overtaken(world: &World) {
         let mut judge = world.judge.borrow_mut();
+        let now = world.cloud.borrow().cores;
         let edits = judge.changes.values_mut().flat_map(|c| &mut c.edits);
-        for edit in edits.filter(|e| e.changed == Some(true)) {
-            edit.changed = Some(false);
+        for edit in edits {
+            edit.changed = edit.changed.map(|_| false);
+            edit.shown |= edit.cores == now;
         }
     }
 
@@ -127,9 +142,14 @@ impl Judge {
         let Some((at, server)) = &self.life.details else {
             violation(format_args!("{id} is edited before details were read"));
         };
-        let age = world.mono() - *at;
+        let age = Duration::from_millis(world.real_ms() - at);
         if age > FRESH {
             violation(format_args!("{id} is edited on details of {age:?} ago"));
+        }
+        if self.life.unread || self.planned.as_deref() != Some(id) {
+            violation(format_args!(
+                "{id} is edited on details from before it was on disk"
+            ));
         }
         if server.locked {
             violation(format_args!("{id} is edited while the server is locked"));
@@ -163,6 +183,26 @@ impl Judge {
         }
     }
 
+    fn told_cores(&self) -> u32 {
+        self.life.details.as_ref().map_or(0, |(_, s)| s.cores)
+    }
+
+    /// An edit back undoes one that may have been carried out, and nothing else.
+    fn posts_back(&self, id: &str, cores: u32, told: u32) {
+        let edits = self.changes.get(id).map_or(&[][..], |c| &c.edits);
+        let Some(forward) = edits.iter().rev().find(|e| !e.back) else {
+            violation(format_args!("{id} is posted back and was never sent"));
+        };
+        if forward.changed == Some(false) && !forward.shown {
+            violation(format_args!("{id} is posted back: {forward:?} did nothing"));
+        }
+        if cores != forward.before || told != forward.cores {
+            violation(format_args!(
+                "{id} is posted back to {cores} from {told}, and was {forward:?}"
+            ));
+        }
+    }
+
     /// Within the limits of the policy in force, and a count that the platform was said to have.
     fn within(&self, world: &World, cores: u32) {
         let permits = |policy: &Policy| {
@@ -193,6 +233,9 @@ impl Judge {
         let id = &intent.decision_id;
         let lowering = cores < intent.from;
         let trial = intent.decision.reason == Reason::NotProven;
+        if trial {
+            self.within_trial(world, id);
+        }
         let what = if lowering { "lowering" } else { "raising" };
         let since = |boot: u32, at: i64| {
             let here = boot == world.boot.get();
@@ -204,11 +247,8 @@ impl Judge {
         if trial {
             return;
         }
-        if let Some((boot, at, span)) = self.pause {
-            let age = since(boot, at.boottime_ms).unwrap_or(0);
-            if span.is_none_or(|span| age < span.as_millis() as i64) {
-                violation(format_args!("{id}: {what} while changes are paused"));
-            }
+        if self.paused(world) {
+            violation(format_args!("{id}: {what} while changes are paused"));
         }
         if lowering {
             let last = self.life.sampled.map(|at| now.since(at));
@@ -243,7 +283,10 @@ impl Judge {
     }
 
     /// A change is announced for the first time: counted by the local day.
-    pub(super) fn announced(&mut self, world: &World, lowering: bool, trial: bool) {
+    pub(super) fn announced(&mut self, world: &World, id: &str, lowering: bool, trial: bool) {
+        if trial {
+            self.within_trial(world, id);
+        }
         let most = self.policy.limits.max_changes_per_day;
         let most = if lowering { most } else { most * 2 };
         let just_now = self.policy_before.0 == world.mono();

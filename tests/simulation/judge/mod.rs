@@ -6,6 +6,7 @@ mod edits;
 mod ledger;
 mod needs;
 mod rates;
+mod trial;
 
 use crate::cloud::Function;
 use crate::kinds::Kind;
@@ -15,7 +16,7 @@ use glesys_autoscaler::adapters::state_dir::Found;
 use glesys_autoscaler::engine::Status;
 use glesys_autoscaler::engine::cloud::Server;
 use glesys_autoscaler::engine::policy::Policy;
-use glesys_autoscaler::engine::state::State;
+use glesys_autoscaler::engine::state::{Stage, State};
 use glesys_autoscaler::engine::time::Timestamp;
 use glesys_autoscaler::ports::Kept;
 use glesys_autoscaler::runtime::Operator;
@@ -39,6 +40,10 @@ pub struct Judge {
     /// Changes of the local day.
     day: (i32, u32),
     pause: Option<(u32, Timestamp, Option<Duration>)>,
+    /// When the operator last asked for a trial of lowering that may have begun.
+    trial: Option<(u32, Timestamp)>,
+    /// The change that was last on disk as planned.
+    planned: Option<String>,
     confirmed: bool,
     /// What the two files hold; `None` where the world spoilt it.
     disk: Option<State>,
@@ -54,7 +59,14 @@ pub struct Judge {
 struct Life {
     clone: bool,
     dry_run: bool,
-    details: Option<(Duration, Server)>,
+    /// With the real time.
+    details: Option<(u64, Server)>,
+    /// The details are older than the change on disk.
+    unread: bool,
+    /// The platform answered which counts it has, or that it does not say.
+    counts_answered: bool,
+    /// A trial was asked for before that: it begins then.
+    trial_waits: bool,
     counts: Option<Vec<u32>>,
     /// The server said not to ask sooner, by real time.
     wait: BTreeMap<Function, u64>,
@@ -80,6 +92,8 @@ impl Judge {
             changed: None,
             day: (i32::MIN, 0),
             pause: None,
+            trial: None,
+            planned: None,
             confirmed: false,
             disk: Some(State::default()),
             run: None,
@@ -169,6 +183,9 @@ impl Judge {
         if let Some((of, at, _)) = &mut self.pause {
             fix(of, at);
         }
+        if let Some((of, at)) = &mut self.trial {
+            fix(of, at);
+        }
     }
 
     fn turn(&mut self, now: Timestamp) {
@@ -213,6 +230,16 @@ impl Judge {
         }
         judge.life.saved = Some(kept.is_ok());
         judge.fleeting = !matches!(kept, Ok(Kept::Durably));
+        if let Some(intent) = &state.intent
+            && intent.stage == Stage::Planned
+            && kept.is_ok()
+            && judge.planned.as_ref() != Some(&intent.decision_id)
+        {
+            judge.planned = Some(intent.decision_id.clone());
+            // What was read in this very instant is as good as what is read next.
+            let at = judge.life.details.as_ref().map(|(at, _)| *at);
+            judge.life.unread = at != Some(world.real_ms());
+        }
         match kept {
             Ok(Kept::Durably) => {
                 judge.disk = Some(state.clone());
@@ -230,6 +257,19 @@ impl Judge {
         judge.needs.restart();
     }
 
+    /// The operator's word is on its way; nobody may ever learn that it was taken.
+    pub fn operates(world: &World, operator: Operator) {
+        let mut judge = world.judge.borrow_mut();
+        if judge.life.clone {
+            return;
+        }
+        match operator {
+            Operator::Resume => judge.pause = None,
+            Operator::Prove => judge.ask_trial(world),
+            _ => {}
+        }
+    }
+
     /// The operator's word was taken.
     pub fn operated(world: &World, operator: Operator) {
         let mut judge = world.judge.borrow_mut();
@@ -240,7 +280,8 @@ impl Judge {
             Operator::Pause(span) => judge.pause = Some((world.boot.get(), world.now(), span)),
             Operator::Resume => judge.pause = None,
             Operator::Confirm => judge.confirmed = true,
-            Operator::Forget(_) | Operator::Prove => {}
+            Operator::Prove => judge.ask_trial(world),
+            Operator::Forget(_) => {}
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Needs {
     less_since: Option<u64>,
     cores: u32,
     status: Option<Brief>,
+    in_flight: Option<String>,
+    in_flight_since: Option<u64>,
     /// When a reason was last in the journal.
     told: BTreeMap<String, u64>,
     /// Directions of the changes after the operator's help.
@@ -37,11 +39,16 @@ pub struct Needs {
 #[derive(Clone, Copy)]
 struct Brief {
     waits_for: Option<Reason>,
-    in_flight: bool,
+    /// Since when a change is under way.
+    in_flight_since: Option<u64>,
     /// Since when it is known that the server is locked.
     locked_since: Option<u64>,
     proven: bool,
 }
+
+/// A change is seen through within the platform's lock of 20 minutes and the wait for the guest;
+/// what takes longer waits for something of which a line tells.
+const IN_FLIGHT_MS: u64 = 30 * 60_000;
 
 /// A count that the platform refused is left alone, which the line of the refusal says.
 const REFUSED_MS: u64 = 24 * 3_600_000;
@@ -55,9 +62,14 @@ impl Needs {
     pub fn status(&mut self, now: u64, status: &Status) {
         let trouble = status.api_trouble.as_ref().map(|_| Reason::ApiDown);
         let locked_since = self.status.and_then(|s| s.locked_since);
+        let id = status.in_flight.as_ref().map(|i| i.decision_id.clone());
+        if self.in_flight != id {
+            self.in_flight_since = id.is_some().then_some(now);
+            self.in_flight = id;
+        }
         self.status = Some(Brief {
             waits_for: status.waits_for.or(trouble),
-            in_flight: status.in_flight.is_some(),
+            in_flight_since: self.in_flight_since,
             locked_since: status.locked.then_some(locked_since.unwrap_or(now)),
             proven: status.lowering_proven,
         });
@@ -91,7 +103,9 @@ impl Needs {
         let Some(status) = self.status else {
             violation(format_args!("{what}, and there is no status"));
         };
-        if status.in_flight {
+        if let Some(since) = status.in_flight_since
+            && now - since < IN_FLIGHT_MS
+        {
             return;
         }
         let Some(reason) = status.waits_for else {

@@ -85,11 +85,15 @@ impl Judge {
             Some(until) => judge.life.wait.insert(function, until),
             None => judge.life.wait.remove(&function),
         };
+        if function == Function::AllowedArguments {
+            judge.counts_answered(world);
+        }
     }
 
     pub fn told_details(world: &World, server: &Server) {
         let mut judge = world.judge.borrow_mut();
-        judge.life.details = Some((world.mono(), server.clone()));
+        judge.life.details = Some((world.real_ms(), server.clone()));
+        judge.life.unread = false;
     }
 
     pub fn told_counts(world: &World, counts: &[u32]) {
@@ -143,7 +147,8 @@ impl Judge {
                     .extend(world.active.borrow().iter().map(|e| e.kind));
                 if first {
                     let trial = line.reason == "not_proven";
-                    judge.announced(world, line.event == "scale_down", trial);
+                    let lowering = line.event == "scale_down";
+                    judge.announced(world, &line.decision_id, lowering, trial);
                 }
                 judge.arm(world);
             }
