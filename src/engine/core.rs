@@ -103,7 +103,7 @@ impl Engine {
         };
         let mut notices = vec![engine.started_notice()];
         if rebooted && !first_run {
-            engine.judge_reboot(stopped, &mut notices);
+            engine.judge_reboot(now, stopped, &mut notices);
         }
         engine.drop_unsent_intent();
         (engine, notices)

@@ -22,6 +22,8 @@ const STAYED_OFTEN: u32 = 2;
 /// How often the old count is posted back, where none of these edits arrives. While that is tried
 /// nothing else is, and what it would save the down rule saves later.
 const REVERTS: u32 = 10;
+/// How much the wall clock may lose over a reset: the hardware's clock counts whole seconds.
+const CLOCK_BEHIND_MS: i64 = 60_000;
 
 impl Engine {
     pub(super) fn take_details(&mut self, now: Timestamp, server: Server, out: &mut Vec<Notice>) {
@@ -377,16 +379,18 @@ impl Engine {
     }
 
     /// At the begin of a run in another boot: did our edit reboot the VM?
-    pub(super) fn judge_reboot(&mut self, stopped: bool, out: &mut Vec<Notice>) {
+    pub(super) fn judge_reboot(&mut self, now: Timestamp, stopped: bool, out: &mut Vec<Notice>) {
         let Some(intent) = &self.state.intent else {
             return;
         };
         let (Some(asked), true) = (intent.asked, intent.in_flight()) else {
             return;
         };
-        // `asked` is on this boot's clock by now: before the boot it is negative.
+        // `asked` is on this boot's clock by now: before the boot it is negative, or a little
+        // later where the wall clock came back slow. In the future, that clock says nothing.
         let to_boot = Duration::from_millis(asked.boottime_ms.min(0).unsigned_abs());
-        if asked.boottime_ms > 0 || to_boot > LOCK_WINDOW {
+        let told = asked.boottime_ms < now.boottime_ms && asked.boottime_ms <= CLOCK_BEHIND_MS;
+        if !told || to_boot > LOCK_WINDOW {
             return;
         }
         let direction = intent.direction();

@@ -202,6 +202,12 @@ fn a_reboot_long_after_the_change_is_no_evidence() {
 }
 
 #[test]
+fn a_reboot_with_a_clock_that_lost_some_seconds_is_evidence() {
+    let world = rebooted_in_a_lowering(-10_000, false);
+    assert_eq!(world.count("direction_off", None), 1);
+}
+
+#[test]
 fn a_reboot_with_a_clock_that_cannot_be_right_is_no_evidence() {
     let world = rebooted_in_a_lowering(-400 * DAY_MS, false);
     assert_eq!(world.count("direction_off", None), 0);

@@ -147,6 +147,7 @@ impl World {
     /// has them.
     pub fn reboot(&self) {
         self.boot.set(self.boot.get() + 1);
+        // The wall clock is as much behind.
         let up = 5000;
         self.boot_offset.set(up - self.mono().as_millis() as i64);
         self.place.reboot();

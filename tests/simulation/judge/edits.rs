@@ -22,6 +22,8 @@ pub struct Change {
     pub closed: bool,
     /// The state was lost while it was open.
     pub excused: bool,
+    /// When the first edit was sent, by real time.
+    pub sent: Option<u64>,
     edits: Vec<Edit>,
     /// Faults that lasted while it was under way.
     pub meanwhile: BTreeSet<Kind>,
@@ -46,6 +48,7 @@ impl Change {
             announced: false,
             closed: false,
             excused: false,
+            sent: None,
             edits: Vec::new(),
             meanwhile: world.active.borrow().iter().map(|e| e.kind).collect(),
         }
@@ -98,6 +101,7 @@ impl Judge {
         change
             .meanwhile
             .extend(world.active.borrow().iter().map(|e| e.kind));
+        change.sent.get_or_insert(world.real_ms());
         change.edits.push(Edit {
             number,
             back: intent.reverting,
@@ -183,7 +187,7 @@ impl Judge {
         }
     }
 
-    fn told_cores(&self) -> u32 {
+    pub(super) fn told_cores(&self) -> u32 {
         self.life.details.as_ref().map_or(0, |(_, s)| s.cores)
     }
 
@@ -247,6 +251,8 @@ impl Judge {
         if trial {
             return;
         }
+        self.by_load(world, intent, cores);
+        self.as_learned(world, intent);
         if self.paused(world) {
             violation(format_args!("{id}: {what} while changes are paused"));
         }

@@ -95,6 +95,9 @@ impl Judge {
             judge.changed = Some((world.boot.get(), world.now()));
             judge.needs.changed = world.real_ms();
         }
+        if record.result == Outcome::Applied {
+            judge.learned.worked(record);
+        }
         if record.result == Outcome::Refused {
             judge.needs.refused(record.cores_to, world.real_ms());
         }

@@ -3,7 +3,9 @@
 //! engine; where it states one, it states it anew.
 
 mod edits;
+mod learned;
 mod ledger;
+mod load;
 mod needs;
 mod rates;
 mod trial;
@@ -20,7 +22,9 @@ use glesys_autoscaler::engine::state::{Stage, State};
 use glesys_autoscaler::engine::time::Timestamp;
 use glesys_autoscaler::ports::Kept;
 use glesys_autoscaler::runtime::Operator;
+use learned::Learned;
 use ledger::Ledger;
+use load::Load;
 use needs::Needs;
 use rates::Rates;
 use std::collections::BTreeMap;
@@ -42,6 +46,7 @@ pub struct Judge {
     pause: Option<(u32, Timestamp, Option<Duration>)>,
     /// When the operator last asked for a trial of lowering that may have begun.
     trial: Option<(u32, Timestamp)>,
+    learned: Learned,
     /// The change that was last on disk as planned.
     planned: Option<String>,
     confirmed: bool,
@@ -71,6 +76,7 @@ struct Life {
     /// The server said not to ask sooner, by real time.
     wait: BTreeMap<Function, u64>,
     sampled: Option<Timestamp>,
+    load: Load,
     saved: Option<bool>,
 }
 
@@ -93,6 +99,7 @@ impl Judge {
             day: (i32::MIN, 0),
             pause: None,
             trial: None,
+            learned: Learned::default(),
             planned: None,
             confirmed: false,
             disk: Some(State::default()),
@@ -148,6 +155,7 @@ impl Judge {
             judge.run = None;
         }
         if found.state.boot_id != world.boot_id() {
+            judge.reset_in_edit(world, &found.state);
             judge.reanchor(world.boot.get(), now);
         }
         judge.turn(now);
@@ -165,6 +173,7 @@ impl Judge {
             self.pause = None;
         }
         self.confirmed = found.confirmed.is_some();
+        self.learned.lost(found);
     }
 
     /// Instants of another boot are as old as the wall clock says, and never of the future.
@@ -212,6 +221,7 @@ impl Judge {
     /// The VM boots: the run-time directory is empty.
     pub fn rebooted(world: &World) {
         let mut judge = world.judge.borrow_mut();
+        judge.learned.booted = world.real_ms();
         if judge.run.take().is_some() {
             judge.lost = true;
         }
@@ -266,6 +276,7 @@ impl Judge {
         match operator {
             Operator::Resume => judge.pause = None,
             Operator::Prove => judge.ask_trial(world),
+            Operator::Forget(direction) => judge.learned.forget(direction),
             _ => {}
         }
     }
@@ -281,7 +292,7 @@ impl Judge {
             Operator::Resume => judge.pause = None,
             Operator::Confirm => judge.confirmed = true,
             Operator::Prove => judge.ask_trial(world),
-            Operator::Forget(_) => {}
+            Operator::Forget(direction) => judge.learned.forget(direction),
         }
     }
 

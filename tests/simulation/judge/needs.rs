@@ -99,6 +99,10 @@ impl Needs {
         self.refused.insert(cores, now);
     }
 
+    pub fn was_refused(&self, cores: u32) -> bool {
+        self.refused.contains_key(&cores)
+    }
+
     fn explain(&mut self, now: u64, what: &str) {
         let Some(status) = self.status else {
             violation(format_args!("{what}, and there is no status"));
@@ -157,7 +161,7 @@ impl Judge {
     }
 
     /// The counts that may be used as far as the daemon can know.
-    fn usable(&self, world: &World) -> Vec<u32> {
+    pub(super) fn usable(&self, world: &World) -> Vec<u32> {
         let limits = &self.policy.limits;
         let told = self.life.counts.clone();
         let mut counts = told.unwrap_or_else(|| world.cloud.borrow().counts.clone());
@@ -180,7 +184,9 @@ impl Judge {
         let cores = world.cloud.borrow().cores;
         let usual = sample.filter(|s| s.online == cores && judge.needs.cores == cores);
         judge.needs.cores = cores;
-        if sample.is_some() {
+        if let Some(sample) = &sample {
+            let most = f64::from(judge.policy.limits.max_cores + 8);
+            judge.life.load.add(now.boottime_ms, sample, most);
             judge.life.sampled = Some(now);
         }
         let Some(sample) = usual else {
