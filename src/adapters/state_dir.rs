@@ -23,7 +23,7 @@ const STATE: &str = "state.json";
 /// A state file is a few KB; anything far larger is not ours.
 const LARGEST: u64 = 1 << 20;
 /// Records that wait for the ledger, at most: more than a day's. With all of them the state stays
-/// below half of [`LARGEST`], or it would not be read again.
+/// below half of `LARGEST`, or it would not be read again.
 pub const UNWRITTEN: usize = 256;
 /// Of these so many are written with one state: each is a write to the disk that the loop waits
 /// for, and a kill before the state makes the next start find them twice, which the ledger tells

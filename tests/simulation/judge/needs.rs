@@ -46,9 +46,9 @@ struct Brief {
     proven: bool,
 }
 
-/// A change is seen through within the platform's lock of 20 minutes and the wait for the guest;
+/// A change that an outage holds up is told of when the outage begins, and again within this;
 /// what takes longer waits for something of which a line tells.
-const IN_FLIGHT_MS: u64 = 30 * 60_000;
+const IN_FLIGHT_MS: u64 = 24 * 3_600_000;
 
 /// A count that the platform refused is left alone, which the line of the refusal says.
 const REFUSED_MS: u64 = 24 * 3_600_000;
