@@ -45,6 +45,11 @@ pub(in crate::config) struct ApiUrl;
 
 impl ApiUrl {
     fn check(text: &str) -> Result<url::Url, &'static str> {
+        // Before it is parsed: the parser here knows no international names, and takes some such
+        // text for a mistake of its own.
+        if !text.is_ascii() {
+            return Err("a letter that no address has");
+        }
         let url = url::Url::parse(text).map_err(|_| "not an address")?;
         let loopback = match url.host() {
             Some(url::Host::Domain(name)) => name == "localhost",

@@ -46,9 +46,9 @@ struct Brief {
     proven: bool,
 }
 
-/// A change that an outage holds up is told of when the outage begins, and again within this;
+/// A change is seen through within the platform's lock of 20 minutes and the wait for the guest;
 /// what takes longer waits for something of which a line tells.
-const IN_FLIGHT_MS: u64 = 24 * 3_600_000;
+const IN_FLIGHT_MS: u64 = 30 * 60_000;
 
 /// A count that the platform refused is left alone, which the line of the refusal says.
 const REFUSED_MS: u64 = 24 * 3_600_000;
@@ -67,8 +67,13 @@ impl Needs {
             self.in_flight_since = id.is_some().then_some(now);
             self.in_flight = id;
         }
+        // While a change is under way the outage that holds it up is the reason to be told.
+        let reason = match status.waits_for {
+            Some(Reason::InFlight) => trouble.or(status.waits_for),
+            waits_for => waits_for.or(trouble),
+        };
         self.status = Some(Brief {
-            waits_for: status.waits_for.or(trouble),
+            waits_for: reason,
             in_flight_since: self.in_flight_since,
             locked_since: status.locked.then_some(locked_since.unwrap_or(now)),
             proven: status.lowering_proven,
