@@ -1,6 +1,5 @@
 //! Promises that hold whatever happens: random loads, faults, clock steps and API answers.
 
-#[allow(dead_code)]
 #[path = "support/world.rs"]
 mod world;
 

@@ -9,7 +9,6 @@
 
 #[path = "../fuzz/targets.rs"]
 mod targets;
-#[allow(dead_code, reason = "only the random numbers are used")]
 #[path = "support/world.rs"]
 mod world;
 

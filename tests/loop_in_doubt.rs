@@ -3,7 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "only its policy, machine and days are used")]
+#[path = "support/virtual_time.rs"]
+mod virtual_time;
 #[path = "support/world.rs"]
 mod world;
 
@@ -13,16 +14,17 @@ use glesys_autoscaler::engine::policy::Sampling;
 use glesys_autoscaler::engine::record::{Reason, Record};
 use glesys_autoscaler::engine::sample::{GuestCpus, Reading, Sample};
 use glesys_autoscaler::engine::state::{Stage, State};
-use glesys_autoscaler::engine::time::{Day, Timestamp};
+use glesys_autoscaler::engine::time::Timestamp;
 use glesys_autoscaler::engine::{Engine, Status};
-use glesys_autoscaler::ports::{Clock, CloudApi, Kept, Notifier, Sampler, StateStore};
+use glesys_autoscaler::ports::{Clock, CloudApi, Kept, Sampler, StateStore};
 use glesys_autoscaler::runtime::{Daemon, Hooks, Request};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
-use world::{DAY_MS, day, policy};
+use virtual_time::{Listener, Virtual};
+use world::{day, policy};
 
 const MINUTES: Duration = Duration::from_secs(300);
 
@@ -73,7 +75,7 @@ fn run<F: Future<Output = ()>>(
             engine,
             sampler: Busy(Rc::clone(&bed)),
             clock,
-            notifier: Nobody,
+            notifier: Listener { watchdog: None },
             store: Disk(Rc::clone(&bed)),
             server_id: "kvm123456".to_owned(),
             hooks: Hooks {
@@ -224,33 +226,4 @@ impl Sampler for Busy {
     fn read_queue(&mut self) {}
 
     fn configure(&mut self, _: &Sampling) {}
-}
-
-struct Nobody;
-
-impl Notifier for Nobody {
-    fn ready(&self) {}
-    fn watchdog(&self) {}
-    fn watchdog_interval(&self) -> Option<Duration> {
-        None
-    }
-    fn status(&self, _: &str) {}
-    fn stopping(&self) {}
-}
-
-/// Both clocks, from the runtime's.
-struct Virtual(Instant);
-
-impl Clock for Virtual {
-    fn now(&self) -> Timestamp {
-        Timestamp {
-            boottime_ms: 10 * DAY_MS,
-            wall_ms: 1_790_000_000_000,
-        }
-        .plus(self.0.elapsed())
-    }
-
-    fn day(&self, at: Timestamp) -> Day {
-        day(at)
-    }
 }

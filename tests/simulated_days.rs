@@ -11,7 +11,8 @@
 
 #[path = "support/allocations.rs"]
 mod allocations;
-#[expect(dead_code, reason = "only its policy, machine and days are used")]
+#[path = "support/virtual_time.rs"]
+mod virtual_time;
 #[path = "support/world.rs"]
 mod world;
 
@@ -23,8 +24,8 @@ use glesys_autoscaler::engine::Engine;
 use glesys_autoscaler::engine::event::Start;
 use glesys_autoscaler::engine::policy::Sampling;
 use glesys_autoscaler::engine::sample::{NoSample, Reading, Sample};
-use glesys_autoscaler::engine::time::{Day, Timestamp};
-use glesys_autoscaler::ports::{Clock, Notifier, Sampler};
+use glesys_autoscaler::engine::time::Timestamp;
+use glesys_autoscaler::ports::{Clock, Sampler};
 use glesys_autoscaler::runtime::{Daemon, Hooks, Request};
 use glesys_autoscaler::sandbox::machine::PretendedCpus;
 use glesys_autoscaler::sandbox::{
@@ -38,7 +39,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
-use world::{DAY_MS, day, policy};
+use virtual_time::{Listener, Virtual};
+use world::{day, policy};
 
 const PROJECT: &str = "cl12345";
 const SERVER: &str = "kvm123456";
@@ -157,7 +159,9 @@ async fn live(place: &Path) -> (Vec<Gauges>, usize) {
             before: None,
         },
         clock,
-        notifier: Nobody,
+        notifier: Listener {
+            watchdog: Some(Duration::from_secs(60)),
+        },
         store,
         server_id: SERVER.to_owned(),
         hooks: Hooks {
@@ -250,23 +254,6 @@ fn client(url: &str) -> Glesys {
     .unwrap()
 }
 
-/// Both clocks, from the runtime's.
-struct Virtual(Instant);
-
-impl Clock for Virtual {
-    fn now(&self) -> Timestamp {
-        Timestamp {
-            boottime_ms: 10 * DAY_MS,
-            wall_ms: 1_790_000_000_000,
-        }
-        .plus(self.0.elapsed())
-    }
-
-    fn day(&self, at: Timestamp) -> Day {
-        day(at)
-    }
-}
-
 /// High for a quarter of an hour in each, with a queue, and low for the rest.
 struct Tide {
     begun: Instant,
@@ -302,16 +289,4 @@ impl Sampler for Tide {
     fn read_queue(&mut self) {}
 
     fn configure(&mut self, _: &Sampling) {}
-}
-
-struct Nobody;
-
-impl Notifier for Nobody {
-    fn ready(&self) {}
-    fn watchdog(&self) {}
-    fn watchdog_interval(&self) -> Option<Duration> {
-        Some(Duration::from_secs(60))
-    }
-    fn status(&self, _: &str) {}
-    fn stopping(&self) {}
 }

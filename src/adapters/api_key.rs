@@ -75,12 +75,12 @@ pub enum KeyError {
     },
     /// The file is there, but not for this user.
     #[error(
-        "{place} cannot be read: it belongs to uid {owner} (mode {mode:04o}) and this program runs as uid {uid}; run `{mend}`"
+        "{place} cannot be read: it belongs to uid {owner} (mode {mode:04o}) and this program runs as uid {uid}; {mend}"
     )]
     NotOurs {
         /// The place.
         place: KeyOrigin,
-        /// The command that mends it.
+        /// What mends it.
         mend: String,
         /// Who owns the file.
         owner: u32,
@@ -270,13 +270,14 @@ fn unreadable(path: &Path, origin: &KeyOrigin, cause: io::Error) -> KeyError {
         && metadata.is_file()
     {
         let uid = rustix::process::geteuid().as_raw();
-        let file = shell_word(path);
         return KeyError::NotOurs {
             place: origin.clone(),
             mend: if metadata.uid() == uid {
-                format!("chmod 600 {file}")
+                format!("run `chmod 600 {}`", shell_word(path))
             } else {
-                format!("sudo chown {uid} {file}")
+                // Never to give it away: who may not read the key should not have it.
+                "run it as the user that the key belongs to, or name a key file of your own in api.key_file"
+                    .to_owned()
             },
             owner: metadata.uid(),
             mode: metadata.mode() & 0o7777,

@@ -1,7 +1,7 @@
 //! The control socket: one JSON request a connection, one JSON answer. Root and the group of the
 //! run-time directory may use it.
 
-use crate::adapters::glesys::text::one_line;
+use crate::adapters::text::one_line;
 use crate::engine::Status;
 use crate::engine::record::Direction;
 use crate::runtime::{Operator, Request};

@@ -14,3 +14,4 @@ pub mod sampler;
 pub mod service_manager;
 pub mod signals;
 pub mod state_dir;
+pub mod text;

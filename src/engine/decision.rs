@@ -183,6 +183,14 @@ pub struct Wish {
     pub blind: Option<Reason>,
 }
 
+impl Wish {
+    /// More than `cores` cores are wanted: the VM is short of CPU.
+    #[must_use]
+    pub fn overloaded(&self, cores: u32) -> bool {
+        self.at_limit || self.decision.is_some_and(|d| d.to > cores)
+    }
+}
+
 /// Applies the rules at count `n`.
 #[must_use]
 pub fn decide(

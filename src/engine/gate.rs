@@ -40,7 +40,7 @@ impl Outlook {
     /// More cores are wanted: the VM is short of CPU.
     #[must_use]
     pub fn overloaded(&self) -> bool {
-        self.wish.at_limit || self.wish.decision.is_some_and(|d| d.to > self.cores)
+        self.wish.overloaded(self.cores)
     }
 }
 
@@ -192,8 +192,8 @@ impl Engine {
             return refuse(Reason::InFlight, Some(intent.next_poll));
         }
         if seen.server.locked {
-            let overloaded = wish.at_limit || !lowering;
-            return refuse(Reason::Locked, Some(self.api.lock.look_at(overloaded)));
+            let look_at = self.api.lock.look_at(wish.overloaded(cores));
+            return refuse(Reason::Locked, Some(look_at));
         }
         if wish.blind == Some(Reason::Stale) {
             return refuse(Reason::Stale, None);

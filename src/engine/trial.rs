@@ -158,7 +158,11 @@ impl Engine {
 
     /// Somebody else set a count: theirs is kept.
     pub(super) fn overtake_trial(&mut self, now: Timestamp, count: u32) {
-        self.end_trial(now, &format!("somebody else set {count} cores"), false);
+        self.end_trial(
+            now,
+            &format!("somebody else set {}", super::tell::cores(count)),
+            false,
+        );
     }
 
     /// Ends the trial, if there is one. `went` is how its last step ended; `ours`: the count as it

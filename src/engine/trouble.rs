@@ -212,7 +212,7 @@ impl ApiView {
     /// While calls fail: when the next is due, if that is not yet.
     #[must_use]
     pub fn blocked_until(&self, now: Timestamp, wish: &Wish, cores: u32) -> Option<Timestamp> {
-        let overloaded = wish.at_limit || wish.decision.is_some_and(|d| d.to > cores);
+        let overloaded = wish.overloaded(cores);
         [&self.read, &self.edit]
             .into_iter()
             .flatten()

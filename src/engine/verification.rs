@@ -107,7 +107,7 @@ impl Engine {
         if let Some(intent) = self.state.intent.take()
             && intent.asked.is_some()
         {
-            let detail = format!("somebody else set {count} cores");
+            let detail = format!("somebody else set {}", tell::cores(count));
             self.close(now, intent, Outcome::Superseded, detail, out);
         }
         // The first count ever seen is nobody's change.
@@ -182,7 +182,7 @@ impl Engine {
                     self.never_arrived(now, count, out);
                 }
             } else if overdue {
-                let detail = format!("the API accepted it and still shows {count} cores");
+                let detail = format!("the API accepted it and still shows {}", tell::cores(count));
                 self.give_up(now, count, detail, out);
             }
         } else {
@@ -259,7 +259,7 @@ impl Engine {
     fn superseded(&mut self, now: Timestamp, count: u32, out: &mut Vec<Notice>) {
         if let Some(intent) = self.state.intent.take() {
             self.state.known_cores = Some(intent.target());
-            let detail = format!("somebody else set {count} cores");
+            let detail = format!("somebody else set {}", tell::cores(count));
             self.close(now, intent, Outcome::Superseded, detail, out);
         }
         self.adopt(now, count, out);
@@ -371,8 +371,9 @@ impl Engine {
             intent.overdue = true;
             let waited = intent.sent.map_or(Duration::ZERO, |sent| now.since(sent));
             let detail = format!(
-                "not seen after {}: {what}, the API shows {count} cores; reading goes on",
-                tell::span(waited)
+                "not seen after {}: {what}, the API shows {}; reading goes on",
+                tell::span(waited),
+                tell::cores(count)
             );
             out.push(tell::not_applied(intent, &detail));
         }

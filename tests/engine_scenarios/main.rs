@@ -7,7 +7,6 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-#[allow(dead_code)]
 #[path = "../support/world.rs"]
 mod world;
 

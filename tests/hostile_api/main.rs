@@ -14,11 +14,9 @@
 #[path = "../cloud_api/server.rs"]
 #[allow(dead_code, reason = "not every reply and view of the server is used")]
 mod server;
+#[path = "../support/virtual_time.rs"]
+mod virtual_time;
 #[path = "../support/world.rs"]
-#[allow(
-    dead_code,
-    reason = "only its policy, machine and random numbers are used"
-)]
 mod world;
 
 mod in_virtual_time;

@@ -1,6 +1,7 @@
 //! The whole daemon in virtual time: the real loop, engine and state directory, a made-up load and
 //! guest, and an API that counts what is asked of it.
 
+use crate::virtual_time::{Listener, Virtual};
 use crate::world::{DAY_MS, day, machine};
 use glesys_autoscaler::adapters::state_dir::{Owner, StateDir};
 use glesys_autoscaler::engine::Engine;
@@ -8,8 +9,8 @@ use glesys_autoscaler::engine::cloud::{ApiFailure, Server};
 use glesys_autoscaler::engine::event::Start;
 use glesys_autoscaler::engine::policy::{Policy, Sampling};
 use glesys_autoscaler::engine::sample::{GuestCpus, NoSample, Reading, Sample};
-use glesys_autoscaler::engine::time::{Day, Timestamp};
-use glesys_autoscaler::ports::{Clock, CloudApi, Notifier, Sampler};
+use glesys_autoscaler::engine::time::Timestamp;
+use glesys_autoscaler::ports::{Clock, CloudApi, Sampler};
 use glesys_autoscaler::runtime::{Daemon, Hooks, Request};
 use std::cell::{Cell, RefCell};
 use std::fmt::{Debug, Write};
@@ -140,7 +141,7 @@ async fn run_within(days: u32, policy: &Policy, answers: &dyn Answers, follows: 
             before: None,
         },
         clock,
-        notifier: Nobody,
+        notifier: Listener { watchdog: None },
         store,
         server_id: "kvm123456".to_owned(),
         hooks: Hooks {
@@ -171,23 +172,6 @@ fn bytes_below(dir: &Path) -> u64 {
             false => entry.metadata().unwrap().len(),
         })
         .sum()
-}
-
-/// Both clocks, from the runtime's.
-struct Virtual(Instant);
-
-impl Clock for Virtual {
-    fn now(&self) -> Timestamp {
-        Timestamp {
-            boottime_ms: 0,
-            wall_ms: 1_790_000_000_000,
-        }
-        .plus(DAY * 10 + self.0.elapsed())
-    }
-
-    fn day(&self, at: Timestamp) -> Day {
-        day(at)
-    }
 }
 
 struct Tide {
@@ -225,20 +209,6 @@ impl Sampler for Tide {
     fn read_queue(&mut self) {}
 
     fn configure(&mut self, _: &Sampling) {}
-}
-
-struct Nobody;
-
-impl Notifier for Nobody {
-    fn ready(&self) {}
-    fn watchdog(&self) {}
-    fn watchdog_interval(&self) -> Option<Duration> {
-        None
-    }
-    fn status(&self, line: &str) {
-        assert!(line.len() < 1000 && !line.contains('\n'), "{line:?}");
-    }
-    fn stopping(&self) {}
 }
 
 /// The lengths of the journal's lines, all fields counted.

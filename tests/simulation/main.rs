@@ -15,10 +15,6 @@
 )]
 
 #[path = "../support/world.rs"]
-#[allow(
-    dead_code,
-    reason = "only its policy, machine and random numbers are used"
-)]
 mod world;
 
 mod client;

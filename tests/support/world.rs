@@ -1,6 +1,8 @@
 //! A simulated VM around the engine: load with a queue, an API that applies changes late, loses
 //! answers and refuses, a guest whose CPUs follow, clocks that step, restarts and reboots. Virtual
 //! time; the engine is the real one. Checks the promises of the engine at every edit.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(
     clippy::expect_used,
     reason = "a test ends where its own premise fails"

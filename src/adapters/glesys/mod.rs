@@ -11,7 +11,6 @@ mod credentials;
 pub mod envelope;
 pub mod failure;
 mod resolver;
-pub mod text;
 mod transport;
 
 pub use call_budget::CallBudget;
@@ -19,6 +18,7 @@ pub use connection::BuildError;
 pub use resolver::AddressFamily;
 
 use crate::adapters::api_key::ApiKey;
+use crate::adapters::text::{clip, one_line};
 use crate::engine::cloud::{ApiFailure, FailureKind, Server};
 use crate::ports::CloudApi;
 use credentials::Credentials;
@@ -233,7 +233,7 @@ impl Glesys {
     /// Words of the other side: one line, without the key, short. In this order, so that neither
     /// a control character inside the key nor the cut can hide it from the search.
     fn quoted(&self, theirs: &str) -> String {
-        text::clip(&self.credentials.redact(&text::one_line(theirs)))
+        clip(&self.credentials.redact(&one_line(theirs)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::connection::connect_timeout;
 use super::failure::{Function, outcome};
-use super::text::one_line;
+use crate::adapters::text::one_line;
 use crate::engine::cloud::FailureKind;
 use rustls::CertificateError;
 use std::error::Error;

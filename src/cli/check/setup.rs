@@ -88,7 +88,9 @@ fn key_error(error: &KeyError) -> String {
     match error {
         // The file is rightly root's: systemd hands it to the daemon.
         KeyError::NotOurs { owner: 0, .. } => {
-            format!("{error}, or run this check as root, as the service manager reads the key")
+            format!(
+                "{error}; the service manager reads it as root, and so does this check with sudo"
+            )
         }
         _ => error.to_string(),
     }
