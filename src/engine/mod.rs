@@ -14,6 +14,7 @@ pub mod time;
 pub mod window;
 
 mod actuation;
+mod api_reads;
 mod core;
 mod status;
 mod tell;
