@@ -3,11 +3,13 @@
 use crate::daemon::Place;
 use crate::names_in;
 use glesys_autoscaler::adapters::ledger::{self, LARGEST, Ledger, Line, NAME, OLDER};
-use glesys_autoscaler::adapters::state_dir::{Owner, StateDir, UNWRITTEN};
+use glesys_autoscaler::adapters::state_dir::{Owner, StateDir, StateDirError, UNWRITTEN};
 use glesys_autoscaler::engine::state::State;
 use glesys_autoscaler::ports::{Kept, StateStore};
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 /// A record as the daemon writes it, with this id.
 fn line(id: &str) -> Line {
@@ -210,7 +212,13 @@ fn where_neither_directory_takes_the_state_both_are_named() {
 fn records_that_wait_for_the_ledger_are_bounded() {
     let place = Place::new();
     let (dir, runtime_dir) = (place.at("state"), place.at("run"));
-    let open = || StateDir::open(&dir, &runtime_dir, owner(), 0).unwrap();
+    // A process that another test starts has our locks too, from its fork until its exec.
+    let open = || loop {
+        match StateDir::open(&dir, &runtime_dir, owner(), 0) {
+            Err(StateDirError::Held { .. }) => thread::sleep(Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    };
     fs::create_dir_all(dir.join(NAME)).unwrap();
     let (mut store, _) = open();
     let mut told = Vec::new();
@@ -244,7 +252,7 @@ fn records_that_wait_for_the_ledger_are_bounded() {
     // Killed between ledger and state, each time, and so told anew what waits.
     fs::remove_file(dir.join(NAME)).unwrap();
     fs::write(dir.join("state.json"), before).unwrap();
-    for _ in 0..UNWRITTEN {
+    while ids(&dir).len() < UNWRITTEN {
         let (mut store, _) = open();
         let waiting = fs::read(dir.join("state.json")).unwrap();
         store.save(&State::default()).unwrap();
