@@ -5,7 +5,7 @@
 
 use glesys_autoscaler::engine::Engine;
 use glesys_autoscaler::engine::cloud::{ApiFailure, FailureKind, Server};
-use glesys_autoscaler::engine::event::{Command, Event, Machine, Start};
+use glesys_autoscaler::engine::event::{Command, Durability, Event, Machine, Start};
 use glesys_autoscaler::engine::policy::{
     Apply, Down, Limits, Mode, Policy, Sampling, Steal, Unapplied, Up,
 };
@@ -67,6 +67,7 @@ pub struct Driver<'a> {
     script: Script<'a>,
     engine: Engine,
     now: Timestamp,
+    disk: Durability,
 }
 
 fn policy(script: &mut Script<'_>) -> Policy {
@@ -157,6 +158,7 @@ impl<'a> Driver<'a> {
             script,
             engine,
             now,
+            disk: Durability::Durable,
         }
     }
 
@@ -235,8 +237,11 @@ impl<'a> Driver<'a> {
                 let intent = intent.expect("an edit has its intent on disk");
                 if intent.reverting {
                     assert_eq!(*cores, intent.from, "a revert goes back and nowhere else");
+                    assert_ne!(self.disk, Durability::Lost, "{intent:?}");
                 } else {
                     assert!(within(*cores), "{cores} {intent:?}");
+                    let direction = Direction::of(intent.from, *cores);
+                    assert!(self.disk.suffices(direction), "{:?} {intent:?}", self.disk);
                 }
             }
             _ => {}
@@ -264,9 +269,14 @@ impl<'a> Driver<'a> {
                 number: script.small() as i32,
                 remaining_ms: script.number(),
             }),
-            11 => Event::Disk {
-                full: script.flag(),
-            },
+            11 => {
+                self.disk = match script.byte() & 3 {
+                    1 => Durability::UntilReboot,
+                    3 => Durability::Lost,
+                    _ => Durability::Durable,
+                };
+                Event::Disk(self.disk)
+            }
             12 => Event::Pause(script.maybe(|s| Duration::from_millis(s.number()))),
             13 => Event::Resume,
             14 => Event::Forget(if script.flag() {

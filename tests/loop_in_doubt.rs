@@ -1,5 +1,5 @@
-//! What the loop does not send: an edit whose intent is on no disk, and one from a machine that is
-//! another by now. The real loop and engine in virtual time, between ports that the test holds.
+//! What the loop does not send: an edit whose intent does not last as long as it must, and one from
+//! a machine that is another by now. The real loop and engine in virtual time, between ports that the test holds.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use glesys_autoscaler::engine::event::{Machine, Start};
 use glesys_autoscaler::engine::policy::Sampling;
 use glesys_autoscaler::engine::record::{Reason, Record};
 use glesys_autoscaler::engine::sample::{GuestCpus, Reading, Sample};
-use glesys_autoscaler::engine::state::{Stage, State};
+use glesys_autoscaler::engine::state::{Intent, Stage, State};
 use glesys_autoscaler::engine::time::Timestamp;
 use glesys_autoscaler::engine::{Engine, Status};
 use glesys_autoscaler::ports::{Clock, CloudApi, Kept, Sampler, StateStore};
@@ -27,16 +27,28 @@ use virtual_time::{Listener, Virtual};
 use world::{day, policy};
 
 const MINUTES: Duration = Duration::from_secs(300);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What the test does to the ports, and sees of them.
 struct Bed {
-    /// Neither directory can be written.
-    nowhere: Cell<bool>,
+    store: Cell<Store>,
     machine: RefCell<Machine>,
     /// What was on disk when an edit came in.
     edits: RefCell<Vec<Option<State>>>,
     disk: RefCell<Option<State>>,
     cores: Cell<u32>,
+    /// In thousandths of a core.
+    work: Cell<u32>,
+}
+
+/// What the directories have room for.
+#[derive(Clone, Copy, PartialEq)]
+enum Store {
+    Whatever,
+    /// Neither can be written.
+    Nothing,
+    /// The state directory has no room for the state once an edit is in it.
+    NoEdit,
 }
 
 /// A server of two cores with the work of five, on a machine that looks like this at the start.
@@ -46,11 +58,12 @@ fn run<F: Future<Output = ()>>(
     story: impl FnOnce(Rc<Bed>, mpsc::Sender<Request>) -> F,
 ) {
     let bed = Rc::new(Bed {
-        nowhere: Cell::new(false),
+        store: Cell::new(Store::Whatever),
         machine: RefCell::new(machine.clone()),
         edits: RefCell::default(),
         disk: RefCell::default(),
         cores: Cell::new(2),
+        work: Cell::new(5000),
     });
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().unwrap();
@@ -99,26 +112,53 @@ async fn status(requests: &mpsc::Sender<Request>) -> Box<Status> {
     status.await.unwrap()
 }
 
-/// A kill after such an edit would leave a change that nobody knows of.
+/// A kill after such an edit would leave a change that nobody knows of. What is not sent is not
+/// announced either, and not counted.
 #[test]
 fn no_edit_leaves_while_its_intent_can_be_written_nowhere() {
     run(world::machine(), |bed, requests| async move {
-        bed.nowhere.set(true);
+        bed.store.set(Store::Nothing);
         sleep(MINUTES).await;
-        assert_eq!(bed.edits.borrow().len(), 0);
-        let status = status(&requests).await;
-        assert!(status.disk_full);
-        assert_eq!(status.waits_for, Some(Reason::ApiDown));
-        let trouble = status.api_trouble.unwrap();
-        assert!(trouble.contains("written nowhere"), "{trouble}");
+        held_by_the_disk(&bed, &requests, 0).await;
 
-        bed.nowhere.set(false);
+        bed.store.set(Store::Whatever);
         sleep(MINUTES).await;
         let edits = bed.edits.borrow();
         assert_eq!(edits.len(), 1);
         let stage = |state: &State| state.intent.as_ref().map(|intent| intent.stage);
         assert_eq!(edits[0].as_ref().and_then(stage), Some(Stage::Sent));
     });
+}
+
+/// The disk fills up between the plan and the edit: a raise goes out all the same, a lowering
+/// waits, at the pace of the samples.
+#[test]
+fn no_lowering_leaves_whose_intent_would_not_survive_a_reboot() {
+    run(world::machine(), |bed, requests| async move {
+        bed.store.set(Store::NoEdit);
+        sleep(MINUTES).await;
+        assert_eq!(bed.edits.borrow().len(), 1);
+
+        bed.work.set(100);
+        sleep(HOUR).await;
+        held_by_the_disk(&bed, &requests, 1).await;
+
+        bed.store.set(Store::Whatever);
+        sleep(MINUTES).await;
+        assert_eq!(bed.edits.borrow().len(), 2);
+        assert_eq!(bed.cores.get(), 1);
+    });
+}
+
+async fn held_by_the_disk(bed: &Bed, requests: &mpsc::Sender<Request>, sent: u32) {
+    assert_eq!(bed.edits.borrow().len(), sent as usize);
+    let status = status(requests).await;
+    assert!(status.disk_full);
+    assert_eq!(status.waits_for, Some(Reason::DiskFull));
+    let announced = status.in_flight.and_then(|intent| intent.asked);
+    assert_eq!(announced, None);
+    assert_eq!(status.api_trouble, None);
+    assert_eq!(status.changes_today, sent);
 }
 
 /// A VM that was cloned or moved while the daemon ran: looked at again before each change. And
@@ -190,10 +230,15 @@ struct Disk(Rc<Bed>);
 
 impl StateStore for Disk {
     fn save(&mut self, state: &State) -> Result<Kept, String> {
-        if self.0.nowhere.get() {
+        let store = self.0.store.get();
+        if store == Store::Nothing {
             return Err("neither directory can be written".to_owned());
         }
         *self.0.disk.borrow_mut() = Some(state.clone());
+        let edit = |intent: &Intent| intent.stage == Stage::Sent;
+        if store == Store::NoEdit && state.intent.as_ref().is_some_and(edit) {
+            return Ok(Kept::UntilReboot("no room".to_owned()));
+        }
         Ok(Kept::Durably)
     }
 
@@ -207,6 +252,7 @@ struct Busy(Rc<Bed>);
 impl Sampler for Busy {
     fn read(&mut self, _: Timestamp) -> Reading {
         let online = self.0.cores.get();
+        let work = self.0.work.get();
         Reading {
             guest: Some(GuestCpus {
                 online,
@@ -215,9 +261,9 @@ impl Sampler for Busy {
             sample: Ok(Sample {
                 span_ms: 5000,
                 online,
-                busy_mc: 5000.min(online * 1000),
+                busy_mc: work.min(online * 1000),
                 steal_mc: 0,
-                runnable_c: Some(600),
+                runnable_c: Some(work / 10 + 100),
                 pressure_bp: None,
             }),
         }

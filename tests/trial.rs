@@ -10,7 +10,7 @@
 mod world;
 
 use glesys_autoscaler::engine::cloud::FailureKind;
-use glesys_autoscaler::engine::event::{Command, Event};
+use glesys_autoscaler::engine::event::{Command, Durability, Event};
 use glesys_autoscaler::engine::policy::{Mode, Unapplied};
 use glesys_autoscaler::engine::record::{Outcome, Reason};
 use glesys_autoscaler::engine::sample::{NoSample, Reading};
@@ -451,7 +451,7 @@ fn what_makes_no_sense_is_refused_with_the_reason() {
     };
     let paused = refused(|world| world.feed(Event::Pause(None)));
     assert!(paused.contains("resume"), "{paused}");
-    let full = refused(|world| world.feed(Event::Disk { full: true }));
+    let full = refused(|world| world.feed(Event::Disk(Durability::UntilReboot)));
     assert!(full.contains("cannot be written"), "{full}");
     let other = refused(|world| {
         let mut machine = world::machine();

@@ -104,7 +104,10 @@ fn in_words(status: &Status) -> String {
         }
     }
     if status.disk_full {
-        rows.push(("disk", "state cannot be written: lowering stops".to_owned()));
+        rows.push((
+            "disk",
+            "state cannot be written where it survives a reboot: nothing is lowered".to_owned(),
+        ));
     }
     if status.dry_run {
         rows.push(("dry run", "nothing is changed".to_owned()));

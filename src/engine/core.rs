@@ -2,7 +2,7 @@
 //! what to do. The daemon, the tests and later `replay` use these two and nothing else.
 
 use super::cloud::ApiFailure;
-use super::event::{Command, Event, EventKind, Loudness, Machine, Notice, Start, Step};
+use super::event::{Command, Durability, Event, EventKind, Loudness, Machine, Notice, Start, Step};
 use super::gate::Outlook;
 use super::policy::Policy;
 use super::record::{Direction, Reason};
@@ -51,7 +51,7 @@ pub struct Engine {
     /// Looks in a row that gave no sample, and why the last did not.
     pub(super) missed: (u32, Option<NoSample>),
     pub(super) api: ApiView,
-    pub(super) disk_full: bool,
+    pub(super) disk: Durability,
     pub(super) told: Told,
     /// A trial of lowering is to begin once the platform's counts are read.
     pub(super) trial_asked: bool,
@@ -87,7 +87,7 @@ impl Engine {
             backlog: Backlog::None,
             missed: (0, None),
             api: ApiView::default(),
-            disk_full: false,
+            disk: Durability::default(),
             told: Told::default(),
             trial_asked: false,
             jitter_seed: start.jitter_seed,
@@ -174,7 +174,7 @@ impl Engine {
                 self.api.hurry();
                 self.told = Told::default();
             }
-            Event::Disk { full } => self.disk_full = full,
+            Event::Disk(durability) => self.disk = durability,
             Event::Pause(span) => self.pause(now, span, out),
             Event::Resume => {
                 if self.state.pause.take().is_some() {
@@ -262,6 +262,7 @@ impl Engine {
                     && waits.is_none()
                     && unlocked
                     && self.identity().is_ok()
+                    && self.disk != Durability::Lost
                     && self.read_since(intent.planned, now)
                 {
                     Command::Edit {

@@ -49,6 +49,32 @@ pub struct Machine {
     pub memory_mb: u64,
 }
 
+/// How long the state that the engine hands out lasts, as its writer last found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// It survives a reboot.
+    #[default]
+    Durable,
+    /// It survives a kill of the process. Enough for a raise, which a VM that is short of CPU must
+    /// not be denied because of a full disk.
+    UntilReboot,
+    /// It is in memory only. A change now could be one that nobody knows of later.
+    Lost,
+}
+
+impl Durability {
+    /// Whether a change in `direction` may be made.
+    #[must_use]
+    pub fn suffices(self, direction: Direction) -> bool {
+        match self {
+            Durability::Durable => true,
+            Durability::UntilReboot => direction == Direction::Raising,
+            Durability::Lost => false,
+        }
+    }
+}
+
 /// Everything that can happen to the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,11 +95,8 @@ pub enum Event {
     Machine(Machine),
     /// A reload: the new policy and its hash.
     Policy(Box<Policy>, String),
-    /// Whether state can be written where it survives a reboot.
-    Disk {
-        /// It cannot.
-        full: bool,
-    },
+    /// What becomes of the state that is written, where that is news.
+    Disk(Durability),
     /// Stop changing cores, for a while or until `Resume`.
     Pause(Option<Duration>),
     /// Go on.

@@ -201,7 +201,7 @@ impl Engine {
         if let Some(refusal) = self.direction_gate(now, direction, trial) {
             return Some(refusal);
         }
-        if trial && lowering && self.disk_full {
+        if trial && !self.disk.suffices(direction) {
             return refuse(Reason::DiskFull, None);
         }
         if trial {
@@ -255,7 +255,7 @@ impl Engine {
             let remaining = std::time::Duration::from_millis(self.day.1.remaining_ms);
             return refuse(Reason::ChangesPerDay, Some(self.day.0.plus(remaining)));
         }
-        if lowering && self.disk_full {
+        if !self.disk.suffices(direction) {
             return refuse(Reason::DiskFull, None);
         }
         self.dry_run.then_some(Refusal {

@@ -1,6 +1,7 @@
 //! What the engine sees, wants, may and waits for: the answer of `status`.
 
 use super::core::Engine;
+use super::event::Durability;
 use super::record::{Direction, Reason};
 use super::sample::GuestCpus;
 use super::state::{Intent, Learned, TrialResult};
@@ -124,7 +125,7 @@ impl Engine {
             identity_proven: self.identity().is_ok(),
             api_trouble: trouble.map(|t| t.message.clone()),
             locked: self.api.seen.as_ref().is_some_and(|s| s.server.locked),
-            disk_full: self.disk_full,
+            disk_full: self.disk != Durability::Durable,
             lowering_proven: self.state.lowering_proven,
             raising: self.state.raising.clone(),
             lowering: self.state.lowering.clone(),

@@ -2,7 +2,7 @@
 
 use super::core::Engine;
 use super::decision::Decision;
-use super::event::{EventKind, Loudness, Notice};
+use super::event::{Durability, EventKind, Loudness, Notice};
 use super::gate::Outlook;
 use super::policy::{Mode, Policy};
 use super::record::{Direction, Outcome, Reason, Record};
@@ -150,7 +150,7 @@ impl Engine {
             out.push(recovered("the server is no longer locked"));
         }
         // The line for it comes from where it is written.
-        if !self.disk_full {
+        if self.disk == Durability::Durable {
             self.told.over(Reason::DiskFull);
         }
     }
@@ -243,7 +243,11 @@ impl Engine {
                 "{} changes today, limits.max_changes_per_day = {}",
                 self.state.day.changes, self.policy.limits.max_changes_per_day
             ),
-            Reason::DiskFull => "state cannot be written where it survives a reboot".to_owned(),
+            Reason::DiskFull => match self.disk {
+                Durability::Lost => "state can be written nowhere",
+                _ => "state cannot be written where it survives a reboot",
+            }
+            .to_owned(),
             Reason::Locked => {
                 "the provider has kept the server locked for ten minutes; it is looked at more seldom from now on".to_owned()
             }

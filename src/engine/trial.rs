@@ -4,6 +4,7 @@
 //! the place of the rules while it lasts. It never takes cores from a VM that is short of them.
 
 use super::core::Engine;
+use super::event::Durability;
 use super::record::{Outcome, Reason, Record};
 use super::state::{Intent, Trial, TrialResult};
 use super::time::Timestamp;
@@ -46,7 +47,7 @@ impl Engine {
         if self.state.pause.is_some() {
             return refuse("changes are paused: `glesys-autoscaler resume` first");
         }
-        if self.disk_full {
+        if self.disk != Durability::Durable {
             return refuse("the state directory cannot be written");
         }
         if self.state.intent.is_some() {

@@ -4,7 +4,9 @@
 mod crash;
 pub mod journal;
 
-use crate::engine::event::{Command, Event, EventKind, Loudness, Machine, Notice, Step};
+use crate::engine::event::{
+    Command, Durability, Event, EventKind, Loudness, Machine, Notice, Step,
+};
 use crate::engine::policy::Policy;
 use crate::engine::record::{Direction, Reason};
 use crate::engine::state::State;
@@ -93,19 +95,38 @@ pub struct Daemon<'a, S, C, N, K> {
 
 type Call<'a> = Pin<Box<dyn Future<Output = Event> + 'a>>;
 
-/// The state as last written, and what went wrong with it.
+/// What is on some disk.
+#[derive(Default)]
 struct Saved {
     state: Option<State>,
-    trouble: Option<String>,
+    durability: Durability,
+}
+
+impl Saved {
+    /// Writes `state` where it is not yet, or not for long. What becomes of it, where that is news.
+    fn write(
+        &mut self,
+        store: &mut impl StateStore,
+        state: &State,
+    ) -> Option<(Durability, Notice)> {
+        if self.state.as_ref() == Some(state) && self.durability == Durability::Durable {
+            return None;
+        }
+        let (durability, trouble) = match store.save(state) {
+            Ok(Kept::Durably) => (Durability::Durable, String::new()),
+            Ok(Kept::UntilReboot(why)) => (Durability::UntilReboot, why),
+            Err(why) => (Durability::Lost, why),
+        };
+        self.state = (durability != Durability::Lost).then(|| state.clone());
+        let before = std::mem::replace(&mut self.durability, durability);
+        (before != durability).then(|| (durability, disk_notice(durability, &trouble)))
+    }
 }
 
 impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
     /// Runs until it is told to stop. `first` are the notices of the engine's start.
     pub async fn run<A: CloudApi>(mut self, api: &A, first: Vec<Notice>) {
-        let mut saved = Saved {
-            state: None,
-            trouble: None,
-        };
+        let mut saved = Saved::default();
         let mut call: Option<Call<'_>> = None;
         let mut ready = false;
         let mut status_line = String::new();
@@ -208,8 +229,10 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
                     continue;
                 }
             }
-            let kept = self.feed(Event::Issued(command.clone()), saved);
-            let full = saved.trouble.is_some();
+            // A disk that has room for one state and not for the next must not keep the loop busy.
+            if !self.issue(&command, saved) {
+                return wake.map(|at| at.until(now));
+            }
             let platform = self.engine.platform().to_owned();
             *call = match command {
                 Command::Wait | Command::Abandon => None,
@@ -223,34 +246,42 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
                 Command::ReadAllowedCores => Some(Box::pin(async move {
                     Event::AllowedCores(api.allowed_cores(&platform).await)
                 })),
-                Command::Edit { cores } if kept && !(full && self.lowers()) => {
+                Command::Edit { cores } => {
                     crash::point("before_edit");
                     Some(Box::pin(
                         async move { Event::Edited(api.edit(cores).await) },
                     ))
                 }
-                // Without the intent on any disk a kill would leave a change that nobody knows of. And
-                // the disk may have filled up since the plan: lowering can wait for it.
-                Command::Edit { .. } => Some(Box::pin(std::future::ready(Event::Edited(Err(
-                    crate::engine::cloud::ApiFailure {
-                        kind: crate::engine::cloud::FailureKind::Unavailable,
-                        retry_after: None,
-                        message: if kept {
-                            "not sent: nothing is lowered while the intent would not survive a reboot"
-                        } else {
-                            "not sent: the intent could be written nowhere"
-                        }
-                        .to_owned(),
-                    },
-                ))))),
             };
         }
     }
 
-    /// The change under way takes cores away.
-    fn lowers(&self) -> bool {
-        let intent = self.engine.state().intent.as_ref();
-        intent.is_some_and(|i| !i.reverting && i.direction() == Direction::Lowering)
+    /// Tells the engine that `command` is carried out. An edit is written down before that: where
+    /// the disk turns out to be another than the engine knew, and it no longer wants the edit, then
+    /// nothing was announced, and nothing may be carried out: `false`.
+    fn issue(&mut self, command: &Command, saved: &mut Saved) -> bool {
+        let now = self.clock.now();
+        let issued = Event::Issued(command.clone());
+        if !matches!(command, Command::Edit { .. }) {
+            self.feed(issued, saved);
+            return true;
+        }
+        let mut engine = self.engine.clone();
+        let mut notices = engine.apply(now, issued);
+        if let Some((durability, notice)) = saved.write(&mut self.store, engine.state()) {
+            let disk = Event::Disk(durability);
+            let mut held = self.engine.apply(now, disk.clone());
+            if self.engine.next(now).command != *command {
+                held.push(notice);
+                self.write_journal(&held);
+                return false;
+            }
+            notices.extend(engine.apply(now, disk));
+            notices.push(notice);
+        }
+        self.engine = engine;
+        self.publish(notices, saved);
+        true
     }
 
     /// Until it is proven: an address may come after the daemon, as from DHCP.
@@ -262,16 +293,15 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
         }
     }
 
-    /// One event into the engine, its consequences onto the disk and into the journal. Whether
-    /// the state is on some disk.
-    fn feed(&mut self, event: Event, saved: &mut Saved) -> bool {
+    /// One event into the engine, its consequences onto the disk and into the journal.
+    fn feed(&mut self, event: Event, saved: &mut Saved) {
         let notices = self.engine.apply(self.clock.now(), event);
-        self.publish(notices, saved)
+        self.publish(notices, saved);
     }
 
     /// First the ledger, then the state, then the journal: a line that was announced is on disk,
     /// and a record that is on disk twice is told by its id.
-    fn publish(&mut self, mut notices: Vec<Notice>, saved: &mut Saved) -> bool {
+    fn publish(&mut self, mut notices: Vec<Notice>, saved: &mut Saved) {
         let records: Vec<_> = notices.iter().filter_map(|n| n.record.clone()).collect();
         for record in &records {
             if let Err(why) = self.store.append(record) {
@@ -279,22 +309,9 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
             }
             crash::point("ledger_written");
         }
-        let mut kept = true;
-        if saved.state.as_ref() != Some(self.engine.state()) || saved.trouble.is_some() {
-            let (full, trouble) = match self.store.save(self.engine.state()) {
-                Ok(Kept::Durably) => (false, None),
-                Ok(Kept::UntilReboot(why)) => (true, Some(why)),
-                Err(why) => {
-                    kept = false;
-                    (true, Some(why))
-                }
-            };
-            saved.state = kept.then(|| self.engine.state().clone());
-            if full != saved.trouble.is_some() {
-                notices.extend(self.engine.apply(self.clock.now(), Event::Disk { full }));
-                notices.push(disk_notice(trouble.as_deref()));
-            }
-            saved.trouble = trouble;
+        if let Some((durability, notice)) = saved.write(&mut self.store, self.engine.state()) {
+            notices.extend(self.engine.apply(self.clock.now(), Event::Disk(durability)));
+            notices.push(notice);
         }
         if !records.is_empty() {
             crash::point("closed");
@@ -303,10 +320,13 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
         if notices.iter().any(asked) {
             crash::point("asked");
         }
-        for notice in &notices {
+        self.write_journal(&notices);
+    }
+
+    fn write_journal(&self, notices: &[Notice]) {
+        for notice in notices {
             journal::write(&self.server_id, notice);
         }
-        kept
     }
 
     fn reload(&mut self, saved: &mut Saved) {
@@ -331,17 +351,17 @@ impl<S: Sampler, C: Clock, N: Notifier, K: StateStore> Daemon<'_, S, C, N, K> {
     }
 }
 
-fn disk_notice(trouble: Option<&str>) -> Notice {
-    match trouble {
-        Some(why) => {
-            let text = format!("{why}: raising goes on, lowering stops");
-            Notice::new(EventKind::Held, Loudness::Error, text).because(Reason::DiskFull)
-        }
-        None => {
+fn disk_notice(durability: Durability, trouble: &str) -> Notice {
+    let outcome = match durability {
+        Durability::Durable => {
             let text = "state is written where it survives a reboot again".to_owned();
-            Notice::new(EventKind::Recovered, Loudness::Info, text)
+            return Notice::new(EventKind::Recovered, Loudness::Info, text);
         }
-    }
+        Durability::UntilReboot => "raising goes on, lowering stops",
+        Durability::Lost => "nothing is changed until one of them can",
+    };
+    let text = format!("{trouble}: {outcome}");
+    Notice::new(EventKind::Held, Loudness::Error, text).because(Reason::DiskFull)
 }
 
 async fn answer(call: &mut Option<Call<'_>>) -> Event {

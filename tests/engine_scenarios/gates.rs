@@ -2,7 +2,7 @@
 
 use super::{DAY, HOUR, MINUTE, NOTHING, idle, loaded, overloaded, plain, quick, secs};
 use crate::world::{DAY_MS, Load, World};
-use glesys_autoscaler::engine::event::Event;
+use glesys_autoscaler::engine::event::{Durability, Event};
 use glesys_autoscaler::engine::policy::Mode;
 use glesys_autoscaler::engine::record::Reason;
 use glesys_autoscaler::engine::state::{DayCount, Pause};
@@ -310,7 +310,7 @@ fn not_allowed_by_the_platform() {
 #[test]
 fn disk_full_stops_lowering_and_not_raising() {
     let mut world = idle(quick(), 4);
-    world.feed(Event::Disk { full: true });
+    world.feed(Event::Disk(Durability::UntilReboot));
     world.run(HOUR);
     assert_waits_without_end(&world, Reason::DiskFull);
     assert_eq!(world.asked, NOTHING);
@@ -320,9 +320,22 @@ fn disk_full_stops_lowering_and_not_raising() {
     world.load = Load::Tasks(0.2);
     world.run(5 * MINUTE);
     assert_eq!(world.asked.last(), Some(&7));
-    world.feed(Event::Disk { full: false });
+    world.feed(Event::Disk(Durability::Durable));
     world.run(MINUTE);
     assert_eq!(world.asked.last(), Some(&1));
+}
+
+#[test]
+fn nothing_is_changed_while_the_state_is_in_memory_only() {
+    let mut world = loaded(quick(), 4, 5.0);
+    world.feed(Event::Disk(Durability::Lost));
+    world.run(HOUR);
+    assert_waits_without_end(&world, Reason::DiskFull);
+    assert_eq!(world.asked, NOTHING);
+    assert_eq!(world.count("held", Some(Reason::DiskFull)), 1);
+    world.feed(Event::Disk(Durability::UntilReboot));
+    world.run(MINUTE);
+    assert_eq!(world.asked, [7]);
 }
 
 #[test]
@@ -340,7 +353,7 @@ fn a_refusal_is_told_once_an_episode_and_again_after_a_day() {
 
     // what happened to the VM does.
     let mut world = idle(quick(), 4);
-    world.feed(Event::Disk { full: true });
+    world.feed(Event::Disk(Durability::UntilReboot));
     world.run(HOUR);
     assert_eq!(world.count("held", None), 1);
     peak(&mut world);
