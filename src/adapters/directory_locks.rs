@@ -1,21 +1,54 @@
 //! One daemon at a time: the locks of the state and the run-time directory.
 
-use super::state_dir::{NO_LINK, StateDirError, replace};
+use super::guarded_files::{NO_LINK, replace};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const PID: &str = "pid";
 const LONGEST_PID: u64 = 32;
+
+/// Why the two directories cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// One of the two directories cannot be made, opened or written.
+    #[error("{what} {path}: {source}; it must exist and be writable by this user ({mend})")]
+    Directory {
+        /// What it is for.
+        what: &'static str,
+        /// Where it is named.
+        mend: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What the one keeps for good is removed from the other.
+    #[error(
+        "state_dir and runtime_dir are both {path}; name two directories, of which the second may be empty after a reboot"
+    )]
+    Same {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Another process holds it.
+    #[error("another glesys-autoscaler is running{holder}: it holds {path}")]
+    Held {
+        /// Which.
+        path: PathBuf,
+        /// Its process id, where known.
+        holder: String,
+    },
+}
 
 /// Takes the locks of the directories themselves: no file has to be made, so a full disk is no
 /// obstacle. The run-time directory's too, since its socket and pid belong to one daemon: another
 /// one with a state directory of its own would take them over. Makes what is not there.
 ///
 /// # Errors
-/// See [`StateDirError`].
-pub fn take(dir: &Path, runtime_dir: &Path) -> Result<[File; 2], StateDirError> {
+/// See [`DirectoryError`].
+pub fn take(dir: &Path, runtime_dir: &Path) -> Result<[File; 2], DirectoryError> {
     let wrong = |path: &Path| {
         let (what, mend) = if path == dir {
             (
@@ -29,7 +62,7 @@ pub fn take(dir: &Path, runtime_dir: &Path) -> Result<[File; 2], StateDirError> 
             )
         };
         let path = path.to_owned();
-        move |source| StateDirError::Directory {
+        move |source| DirectoryError::Directory {
             what,
             mend,
             path,
@@ -54,7 +87,7 @@ pub fn take(dir: &Path, runtime_dir: &Path) -> Result<[File; 2], StateDirError> 
         let file = File::open(path).map_err(wrong(path))?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(StateDirError::Held {
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(DirectoryError::Held {
                 path: path.to_owned(),
                 holder: holder(),
             }),
@@ -62,7 +95,7 @@ pub fn take(dir: &Path, runtime_dir: &Path) -> Result<[File; 2], StateDirError> 
         }
     };
     if same_directory(dir, runtime_dir).map_err(wrong(dir))? {
-        return Err(StateDirError::Same {
+        return Err(DirectoryError::Same {
             path: dir.to_owned(),
         });
     }

@@ -3,7 +3,7 @@
 //! At [`LARGEST`] it becomes `history.1.jsonl`, in the place of the one that was, and a new one
 //! begins: a rename, which is whole or not at all and needs no space on a full disk.
 
-use super::state_dir::{NO_LINK, adopt_owner};
+use super::guarded_files::{NO_LINK, adopt_owner};
 use crate::engine::record::Record;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;

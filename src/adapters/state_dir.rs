@@ -4,15 +4,16 @@
 //! another machine, is set aside under another name and said so; nothing is deleted.
 
 use super::clock::rfc3339;
-use super::directory_locks;
+use super::directory_locks::{self, DirectoryError};
+use super::guarded_files::{NO_LINK, replace};
 use super::ledger::Ledger;
 use crate::engine::record::Record;
 use crate::engine::state::State;
 use crate::ports::{Kept, StateStore};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The format that this version writes.
@@ -29,43 +30,6 @@ pub const UNWRITTEN: usize = 256;
 /// for, and a kill before the state makes the next start find them twice, which the ledger tells
 /// of the newest 32 only.
 const FLUSHED_AT_ONCE: usize = 8;
-
-/// Neither through a link, nor waiting for the other end of a pipe.
-pub(super) const NO_LINK: i32 =
-    (rustix::fs::OFlags::NOFOLLOW.bits() | rustix::fs::OFlags::NONBLOCK.bits()) as i32;
-
-/// Why the state directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateDirError {
-    /// One of the two directories cannot be made, opened or written.
-    #[error("{what} {path}: {source}; it must exist and be writable by this user ({mend})")]
-    Directory {
-        /// What it is for.
-        what: &'static str,
-        /// Where it is named.
-        mend: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// What the one keeps for good is removed from the other.
-    #[error(
-        "state_dir and runtime_dir are both {path}; name two directories, of which the second may be empty after a reboot"
-    )]
-    Same {
-        /// Which.
-        path: PathBuf,
-    },
-    /// Another process holds it.
-    #[error("another glesys-autoscaler is running{holder}: it holds {path}")]
-    Held {
-        /// Which.
-        path: PathBuf,
-        /// Its process id, where known.
-        holder: String,
-    },
-}
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -132,13 +96,13 @@ impl StateDir {
     /// to be set aside.
     ///
     /// # Errors
-    /// See [`StateDirError`].
+    /// See [`DirectoryError`].
     pub fn open(
         dir: &Path,
         runtime_dir: &Path,
         owner: Owner,
         wall_ms: i64,
-    ) -> Result<(StateDir, Found), StateDirError> {
+    ) -> Result<(StateDir, Found), DirectoryError> {
         let locks = directory_locks::take(dir, runtime_dir)?;
         let mut found = Found::default();
         let mut unwritten = Vec::new();
@@ -375,46 +339,4 @@ fn set_aside(path: &Path, fault: &Fault, wall_ms: i64) -> String {
         "{} {fault}: {end}; the cooldowns begin anew",
         path.display()
     )
-}
-
-/// Replaces `name` in `dir` by `text`: whole or not at all, and on disk when it returns.
-pub(super) fn replace(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
-    // One fixed name: only the holder of the lock writes here, and a kill leaves no litter.
-    let fresh = dir.join(format!("{name}.new"));
-    let result = (|| {
-        let mut file = create_anew(&fresh)?;
-        file.write_all(text)?;
-        adopt_owner(dir, &file)?;
-        file.sync_all()?;
-        fs::rename(&fresh, dir.join(name))?;
-        File::open(dir)?.sync_all()
-    })();
-    if result.is_err() {
-        let _absent = fs::remove_file(&fresh);
-    }
-    result
-}
-
-/// A new file in the place of whatever is there. Root runs commands in this directory, which
-/// belongs to another user: a link that lies in wait here must not lead it to a third file.
-fn create_anew(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(path)
-}
-
-/// A command that root runs must not leave files that the daemon's user cannot write.
-pub(super) fn adopt_owner(dir: &Path, file: &File) -> io::Result<()> {
-    let (wanted, is) = (fs::metadata(dir)?, file.metadata()?);
-    if rustix::process::geteuid().is_root() && (wanted.uid(), wanted.gid()) != (is.uid(), is.gid())
-    {
-        std::os::unix::fs::fchown(file, Some(wanted.uid()), Some(wanted.gid()))?;
-    }
-    Ok(())
 }

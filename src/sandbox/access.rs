@@ -6,6 +6,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+/// What the API says to a key that it does not accept.
+pub(super) const AUTHENTICATION_FAILED: &str =
+    "Authentication failed. Double check the username and key.";
+
 /// An API key of one project.
 #[derive(Clone)]
 pub struct Key {

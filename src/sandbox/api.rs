@@ -2,7 +2,7 @@
 //! the status number, or of time beyond the instant handed in. After `glesys-api.md` sections 4
 //! and 5; texts that nobody has recorded are our own.
 
-use super::access::Key;
+use super::access::{AUTHENTICATION_FAILED, Key};
 use super::function::Function;
 use super::request::{Request, text};
 use super::server::Server;
@@ -15,9 +15,6 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use tokio::time::Instant;
-
-pub(super) const AUTHENTICATION_FAILED: &str =
-    "Authentication failed. Double check the username and key.";
 
 /// An answer before it is written as an envelope.
 #[derive(Debug, PartialEq)]

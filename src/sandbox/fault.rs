@@ -1,5 +1,6 @@
 //! Injected faults: what can go wrong between a client and the service.
 
+use super::access::AUTHENTICATION_FAILED;
 use super::function::Function;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Fault {
     /// 401: bad or expired key \[rec 11\].
     #[must_use]
     pub fn unauthorized() -> Self {
-        Self::http(401, super::api::AUTHENTICATION_FAILED)
+        Self::http(401, AUTHENTICATION_FAILED)
     }
 
     /// 400: a value that is not legal \[doc 14\].

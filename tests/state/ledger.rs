@@ -2,8 +2,9 @@
 
 use crate::daemon::Place;
 use crate::names_in;
+use glesys_autoscaler::adapters::directory_locks::DirectoryError;
 use glesys_autoscaler::adapters::ledger::{self, LARGEST, Ledger, Line, NAME, OLDER};
-use glesys_autoscaler::adapters::state_dir::{Owner, StateDir, StateDirError, UNWRITTEN};
+use glesys_autoscaler::adapters::state_dir::{Owner, StateDir, UNWRITTEN};
 use glesys_autoscaler::engine::state::State;
 use glesys_autoscaler::ports::{Kept, StateStore};
 use std::fs;
@@ -215,7 +216,7 @@ fn records_that_wait_for_the_ledger_are_bounded() {
     // A process that another test starts has our locks too, from its fork until its exec.
     let open = || loop {
         match StateDir::open(&dir, &runtime_dir, owner(), 0) {
-            Err(StateDirError::Held { .. }) => thread::sleep(Duration::from_millis(10)),
+            Err(DirectoryError::Held { .. }) => thread::sleep(Duration::from_millis(10)),
             opened => return opened.unwrap(),
         }
     };
